@@ -1,5 +1,6 @@
 /** The CPU identity: what a pair resolves to. A pure value, never a function of the host. */
-import type { CpuidTable } from './cpuid.js';
+import { type CpuidRowJson, CpuidTable } from './cpuid.js';
+import { hex32, hex64, parseHex32, parseHex64 } from './hex.js';
 
 /** `-smp` as QEMU reads it, all fields filled in. */
 export interface SmpShape {
@@ -54,3 +55,26 @@ export interface CpuIdentity {
   readonly vcpus: readonly VcpuIdentity[];
   readonly msrs: readonly MsrValue[];
 }
+
+/** An identity as it stands in a file or on a stream. */
+export interface CpuIdentityJson extends Omit<CpuIdentity, 'vcpus' | 'msrs'> {
+  readonly vcpus: readonly {
+    readonly index: number;
+    readonly apicId: number;
+    readonly cpuid: readonly CpuidRowJson[];
+  }[];
+  readonly msrs: readonly { readonly index: string; readonly value: string }[];
+}
+
+export const identityToJson = (identity: CpuIdentity): CpuIdentityJson => ({
+  ...identity,
+  vcpus: identity.vcpus.map(({ index, apicId, cpuid }) => ({ index, apicId, cpuid: cpuid.toJSON() })),
+  msrs: identity.msrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
+});
+
+/** Throws `RangeError` on a value that is not hex, or on two rows at one place. */
+export const identityFromJson = (json: CpuIdentityJson): CpuIdentity => ({
+  ...json,
+  vcpus: json.vcpus.map(({ index, apicId, cpuid }) => ({ index, apicId, cpuid: CpuidTable.fromJson(cpuid) })),
+  msrs: json.msrs.map(({ index, value }) => ({ index: parseHex32(index), value: parseHex64(value) })),
+});

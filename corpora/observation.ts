@@ -1,5 +1,6 @@
 /** An observation: what a probe guest saw of its CPU. */
-import type { CpuidRow } from './cpuid.js';
+import { type CpuidRow, type CpuidRowJson, rowFromJson, rowToJson } from './cpuid.js';
+import { hex32, hex64, parseHex32, parseHex64 } from './hex.js';
 
 export type FaultClass = '#GP' | '#UD';
 
@@ -28,3 +29,50 @@ export interface VcpuObservation {
 export interface Observation {
   readonly vcpus: readonly VcpuObservation[];
 }
+
+export type ObservedMsrJson =
+  | { readonly index: string; readonly value: string }
+  | { readonly index: string; readonly fault: FaultClass };
+
+/** A vCPU's dump as it stands in JSON outputs and on the agent's stream. */
+export interface VcpuObservationJson {
+  readonly index: number;
+  readonly apicId: number;
+  readonly sequence: number;
+  readonly cr0: string;
+  readonly cr4: string;
+  readonly efer: string;
+  readonly apicBase: string;
+  readonly xcr0: string | null;
+  readonly cpuid: readonly CpuidRowJson[];
+  readonly msrs: readonly ObservedMsrJson[];
+}
+
+export const vcpuObservationToJson = (seen: VcpuObservation): VcpuObservationJson => ({
+  ...seen,
+  cr0: hex32(seen.cr0),
+  cr4: hex32(seen.cr4),
+  efer: hex64(seen.efer),
+  apicBase: hex64(seen.apicBase),
+  xcr0: seen.xcr0 === null ? null : hex64(seen.xcr0),
+  cpuid: seen.cpuid.map(rowToJson),
+  msrs: seen.msrs.map((msr) => {
+    const index = hex32(msr.index);
+    return 'fault' in msr ? { index, fault: msr.fault } : { index, value: hex64(msr.value) };
+  }),
+});
+
+/** Throws `RangeError` on a value that is not hex. */
+export const vcpuObservationFromJson = (json: VcpuObservationJson): VcpuObservation => ({
+  ...json,
+  cr0: parseHex32(json.cr0),
+  cr4: parseHex32(json.cr4),
+  efer: parseHex64(json.efer),
+  apicBase: parseHex64(json.apicBase),
+  xcr0: json.xcr0 === null ? null : parseHex64(json.xcr0),
+  cpuid: json.cpuid.map(rowFromJson),
+  msrs: json.msrs.map((msr) => {
+    const index = parseHex32(msr.index);
+    return 'fault' in msr ? { index, fault: msr.fault } : { index, value: parseHex64(msr.value) };
+  }),
+});

@@ -1,0 +1,175 @@
+/** What a runner and `guest-abi agent` say to each other: JSON lines, one request at a time, every message checked. */
+import { z } from 'zod';
+
+/** The protocol's version; both sides must have the same. */
+export const AGENT_SCHEMA = 'guest-abi/agent/1';
+
+/** Longest line either side accepts, in characters: a snapshot of a small guest in base64 fits. */
+export const MAX_LINE = 64 * 1024 * 1024;
+
+const hex32 = z.string().regex(/^0x[0-9a-f]{8}$/);
+const hex64 = z.string().regex(/^0x[0-9a-f]{16}$/);
+const count = z.int().min(0);
+
+const cpuidRow = z.strictObject({
+  leaf: hex32,
+  subleaf: hex32.nullable(),
+  eax: hex32,
+  ebx: hex32,
+  ecx: hex32,
+  edx: hex32,
+});
+
+const smp = z.strictObject({
+  cpus: count,
+  maxcpus: count,
+  sockets: count,
+  dies: count,
+  modules: count,
+  cores: count,
+  threads: count,
+});
+
+/** JSON form of a `CpuIdentity`. */
+export const identitySchema = z.strictObject({
+  pair: z.string(),
+  machine: z.string(),
+  cpuModel: z.string(),
+  modelVersion: z.string(),
+  vendor: z.string().length(12),
+  smp,
+  level: count,
+  xlevel: count,
+  signature: z.strictObject({ family: count, model: count, stepping: count }),
+  features: z.array(z.string()),
+  vcpus: z.array(z.strictObject({ index: count, apicId: count, cpuid: z.array(cpuidRow) })).min(1),
+  msrs: z.array(z.strictObject({ index: hex32, value: hex64 })),
+});
+
+/** JSON form of a `VcpuObservation`. */
+export const observationSchema = z.strictObject({
+  index: count,
+  apicId: count,
+  sequence: count,
+  cr0: hex32,
+  cr4: hex32,
+  efer: hex64,
+  apicBase: hex64,
+  xcr0: hex64.nullable(),
+  cpuid: z.array(cpuidRow),
+  msrs: z.array(
+    z.union([
+      z.strictObject({ index: hex32, value: hex64 }),
+      z.strictObject({ index: hex32, fault: z.enum(['#GP', '#UD']) }),
+    ]),
+  ),
+});
+
+const nullableText = z.string().nullable();
+/** JSON form of a `Reason`. */
+export const reasonSchema = z.strictObject({
+  code: z.string(),
+  requirement: nullableText,
+  step: z.string(),
+  vcpu: count.nullable(),
+  leaf: nullableText,
+  subleaf: nullableText,
+  register: z.enum(['eax', 'ebx', 'ecx', 'edx']).nullable(),
+  bit: count.nullable(),
+  msr: nullableText,
+  feature: nullableText,
+  contract: nullableText,
+  guest: nullableText,
+  layer: z.enum(['host-cpu', 'kernel', 'monitor', 'guest', 'harness']).nullable(),
+  message: z.string(),
+});
+
+/** How a guest's life went on after a request that let it run. */
+export const outcomeSchema = z.discriminatedUnion('kind', [
+  /** It runs and dumped; `altered` and `forced` are filled under allowAltered and forceFeatures. */
+  z.strictObject({
+    kind: z.literal('running'),
+    vcpus: z.array(observationSchema).min(1),
+    altered: z.array(reasonSchema),
+    forced: z.array(z.string()),
+    /** KVM_GET_CPUID2 of each vCPU before the first KVM_RUN. */
+    readBack: z.array(z.array(cpuidRow)),
+  }),
+  z.strictObject({ kind: z.literal('refused'), reasons: z.array(reasonSchema).min(1) }),
+  z.strictObject({ kind: z.literal('crashed'), message: z.string() }),
+  z.strictObject({ kind: z.literal('hung'), message: z.string() }),
+]);
+
+const realize = {
+  identity: identitySchema,
+  allowAltered: z.boolean(),
+  forceFeatures: z.boolean(),
+  /** MSRs that the probe reads. */
+  msrs: z.array(hex32),
+};
+
+/** Every operation with the schema of its parameters and of its result. */
+export const OPERATIONS = {
+  /** Kernel, KVM module and its parameters, CPU: what results hold of a host. */
+  facts: { params: z.strictObject({}), result: z.record(z.string(), z.json()) },
+  /** Host capabilities in the capture's JSON form. */
+  capture: { params: z.strictObject({}), result: z.record(z.string(), z.json()) },
+  /** Makes the guest of an identity and lets it dump once. Replaces the guest that was there. */
+  boot: { params: z.strictObject(realize), result: outcomeSchema },
+  /** Has the running guest dump again, after the reset or step that `command` names. */
+  command: {
+    params: z.strictObject({ command: z.enum(['dump', 'dump-xcr0', 'reset-port', 'triple-fault', 'init']) }),
+    result: outcomeSchema,
+  },
+  /** Stops the guest and writes its state to a file on the host. */
+  save: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ bytes: count }) },
+  /** Makes a guest from a file that `save` wrote, and lets it dump. */
+  restore: { params: z.strictObject({ ...realize, file: z.string() }), result: outcomeSchema },
+  /** Stops the guest and sends its state to a listening destination on a unix socket. */
+  send: {
+    params: z.strictObject({ socket: z.string() }),
+    result: outcomeSchema.or(z.strictObject({ kind: z.literal('sent') })),
+  },
+  /** Listens on a unix socket; answers at once. The guest that arrives is had by `received`. */
+  listen: { params: z.strictObject({ ...realize, socket: z.string() }), result: z.strictObject({}) },
+  /** Waits for the guest that `listen` took, and lets it dump. */
+  received: { params: z.strictObject({}), result: outcomeSchema },
+  /** The bytes of a file on the host, base64; for hosts that share no file system. */
+  fetch: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ base64: z.string() }) },
+  /** Writes a file on the host. */
+  put: { params: z.strictObject({ file: z.string(), base64: z.string() }), result: z.strictObject({}) },
+  /** Ends the guest, if there is one. */
+  close: { params: z.strictObject({}), result: z.strictObject({}) },
+} as const;
+
+export type Operation = keyof typeof OPERATIONS;
+export type Params<O extends Operation> = z.infer<(typeof OPERATIONS)[O]['params']>;
+export type Result<O extends Operation> = z.infer<(typeof OPERATIONS)[O]['result']>;
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+/** The agent's first line. */
+export const helloSchema = z.strictObject({
+  schema: z.literal(AGENT_SCHEMA),
+  /** Version of the guest-abi package that speaks. */
+  version: z.string(),
+});
+
+export const requestSchema = z.strictObject({
+  id: count,
+  op: z.enum(Object.keys(OPERATIONS) as [Operation, ...Operation[]]),
+  params: z.unknown(),
+});
+
+export const replySchema = z.union([
+  z.strictObject({ id: count, result: z.unknown() }),
+  z.strictObject({
+    id: count,
+    error: z.strictObject({
+      code: z.string(),
+      message: z.string(),
+      given: z.string().nullable(),
+      nearest: z.array(z.string()),
+      exitCode: z.int(),
+    }),
+  }),
+]);
