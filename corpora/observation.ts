@@ -17,8 +17,10 @@ export interface VcpuObservation {
   readonly sequence: number;
   readonly cr0: number;
   readonly cr4: number;
-  readonly efer: bigint;
-  readonly apicBase: bigint;
+  readonly efer: bigint | FaultClass;
+  readonly apicBase: bigint | FaultClass;
+  /** IA32_XSS: 0xD.1.EBX follows it. */
+  readonly xss: bigint | FaultClass;
   /** null until the probe was told to set OSXSAVE, and where the CPU has no XSAVE. */
   readonly xcr0: bigint | null;
   /** Every (leaf, subleaf) asked, in the order asked; two beyond each maximum and the absent leaf included. */

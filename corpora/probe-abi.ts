@@ -1,0 +1,169 @@
+/**
+ * The probe ABI: everything that a probe guest and its monitor must agree on. The assembly takes its constants from here
+ * (guest-probes/abi-include.ts), so this file is the only place where they stand.
+ *
+ * A probe is one ELF32 image, booted by multiboot 1 or PVH, in 32-bit protected mode without paging.
+ *
+ * 1. It may be given a **request** (`encodeProbeRequest`): the first multiboot module, or the first PVH module. No module, or
+ *    one that is no request: an empty one.
+ * 2. It dumps one **record** per vCPU, number 0 first, to the probe port, then waits for a command.
+ * 3. A **command** is one byte read from COM1 (polled: LSR bit 0, then the data port). Unknown bytes are ignored.
+ *
+ * Output of a record. `IN AL, PROBE_PORT` asks what the port is. A monitor that answers `PROBE_DOORBELL` then gets one
+ * 4-byte OUT of the record's guest-physical address and copies the record from guest memory, its length from the header
+ * (bounded by `RECORD_CAP`). Any other answer (QEMU's isa-debugcon answers 0xe9) gets the record by `REP OUTSB`. Both carry
+ * the same bytes. The doorbell exists because KVM's emulator makes one exit of each byte of a string output (measured: 2.4 kB
+ * cost 19 ms, the doorbell 8 us). A monitor must take byte writes and may offer the doorbell.
+ *
+ * Record, little-endian, all fields u32 unless said otherwise, every length a multiple of 4:
+ *
+ *     0   magic        RECORD_MAGIC ("GABI")
+ *     4   version      ABI_VERSION
+ *     8   length       of the whole record, checksum included
+ *     12  vCPU number  0 is the boot processor, then the order of the request's APIC ids
+ *     16  sequence     which dump of this boot, from 0
+ *     20  flags        RECORD_FLAG
+ *     24  sections     each: type (SECTION), payload length, payload; in ascending order of type, each at most once
+ *     -8  checksum     two words: `a` and `b` of `recordChecksum` over all words before it
+ *
+ *     registers  APIC id (CPUID 1.EBX[31:24]), CR0, CR4, then three MSR outcomes: EFER, IA32_APIC_BASE, IA32_XSS
+ *     cpuid      rows of 24 bytes: leaf, subleaf (ECX as asked), EAX, EBX, ECX, EDX; in the order asked
+ *     msrs       rows of 16 bytes: index, then an outcome; in the order of the request
+ *     xcr0       an outcome of XSETBV (0 = taken), with XCR0 as XGETBV read it after; only after COMMAND.xstate
+ *     write      one row as in msrs: the last COMMAND.writeMsr, its outcome and the value written; only in the dump after it
+ *
+ * An **outcome** is 12 bytes: status (FAULT: 0, or the vector of the exception), value low, value high (0 after a fault).
+ */
+
+/** Goes up with every change of meaning. Both sides refuse another version. */
+export const ABI_VERSION = 1;
+
+/** "GABI", the first word of a record. */
+export const RECORD_MAGIC = 0x49424147;
+/** "GARQ", the first word of a request. */
+export const REQUEST_MAGIC = 0x51524147;
+
+/** I/O ports. */
+export const PORT = {
+  /** Records. QEMU: `-device isa-debugcon,iobase=0xe9,chardev=...`. */
+  probe: 0xe9,
+  /** One byte ends the machine: `SHUTDOWN_CODE`. QEMU: `-device isa-debug-exit,iobase=0xf4,iosize=4`. */
+  debugExit: 0xf4,
+  /** COM1 data port: commands. */
+  com1: 0x3f8,
+  /** COM1 line status: bit 0 (0x01) = a byte waits. */
+  com1LineStatus: 0x3fd,
+  /** Reset control register of the PIIX3/ICH9: 0x02 then 0x06. */
+  resetControl: 0xcf9,
+  /** Keyboard controller command port: 0xfe pulses the reset line. */
+  keyboard: 0x64,
+} as const;
+
+/** What a monitor with the doorbell answers to `IN AL, PORT.probe`. */
+export const PROBE_DOORBELL = 0xd0;
+
+/** The byte written to `PORT.debugExit` on `COMMAND.shutdown`. QEMU then exits with (code << 1) | 1 = 33. */
+export const SHUTDOWN_CODE = 0x10;
+
+/** Command bytes (ASCII, so that a person can type them on a serial console). */
+export const COMMAND = {
+  /** `d`: dump again. */
+  dump: 0x64,
+  /** `x`: set CR4.OSXSAVE and XCR0 to all that CPUID 0xD.0 offers, then dump; a no-op dump where there is no XSAVE. */
+  xstate: 0x78,
+  /** `w`, followed by 4 bytes of MSR index and 8 bytes of value, little-endian: WRMSR, then dump. */
+  writeMsr: 0x77,
+  /** `r`: reset by `PORT.resetControl`. */
+  resetControl: 0x72,
+  /** `k`: reset by `PORT.keyboard`. */
+  resetKeyboard: 0x6b,
+  /** `t`: triple fault (empty IDT, then UD2). */
+  tripleFault: 0x74,
+  /** `i`: INIT to itself through the local APIC's interrupt command register. */
+  init: 0x69,
+  /** `q`: shut down through `PORT.debugExit`, then HLT with interrupts off. */
+  shutdown: 0x71,
+} as const;
+
+/** Bits of a record's flags. */
+export const RECORD_FLAG = {
+  /** CR4.OSXSAVE and XCR0 were set by the probe before this dump (a second pass). */
+  xstate: 0x1,
+  /** A maximum or an end was absurd, or rows reached `CPUID_ROW_CAP`: the sweep was cut short. */
+  cpuidCapped: 0x2,
+  /** Booted by PVH, otherwise by multiboot. */
+  pvh: 0x4,
+} as const;
+
+/** Section types, in the order in which they stand in a record. */
+export const SECTION = { registers: 1, cpuid: 2, msrs: 3, xcr0: 4, write: 5 } as const;
+
+/** Status of an outcome: 0, or the vector of the exception that the instruction raised. */
+export const FAULT = { none: 0, ud: 6, gp: 13 } as const;
+
+export const RECORD_HEADER_BYTES = 24;
+export const SECTION_HEADER_BYTES = 8;
+export const REGISTERS_BYTES = 48;
+export const CPUID_ROW_BYTES = 24;
+export const MSR_ROW_BYTES = 16;
+export const OUTCOME_BYTES = 12;
+export const CHECKSUM_BYTES = 8;
+
+/** Most rows of a record's CPUID section. */
+export const CPUID_ROW_CAP = 1024;
+/** Most leaves asked in one range; a maximum beyond it sets `RECORD_FLAG.cpuidCapped`. */
+export const CPUID_RANGE_CAP = 64;
+/** Most MSRs of a request. */
+export const MSR_CAP = 4096;
+/** Most APIC ids of a request. */
+export const VCPU_CAP = 288;
+
+/** No record is longer. */
+export const RECORD_CAP =
+  RECORD_HEADER_BYTES +
+  5 * SECTION_HEADER_BYTES +
+  REGISTERS_BYTES +
+  CPUID_ROW_CAP * CPUID_ROW_BYTES +
+  (MSR_CAP + 1) * MSR_ROW_BYTES +
+  OUTCOME_BYTES +
+  CHECKSUM_BYTES;
+
+export const REQUEST_HEADER_BYTES = 16;
+
+/** What a probe is asked to do beyond dumping CPUID. */
+export interface ProbeRequest {
+  /** MSR indices to read, in this order. */
+  readonly msrs: readonly number[];
+  /** APIC ids of the further vCPUs, numbered from 1 in this order, to be started by INIT-SIPI-SIPI. */
+  readonly apicIds?: readonly number[];
+}
+
+/**
+ * A request as the module's bytes: REQUEST_MAGIC, ABI_VERSION, count of MSRs, count of APIC ids, the indices, the ids; all u32.
+ * Throws `RangeError` beyond `MSR_CAP` or `VCPU_CAP`.
+ */
+export function encodeProbeRequest({ msrs, apicIds = [] }: ProbeRequest): Uint8Array {
+  if (msrs.length > MSR_CAP) throw new RangeError(`${msrs.length} MSRs, a probe takes ${MSR_CAP}`);
+  if (apicIds.length > VCPU_CAP) throw new RangeError(`${apicIds.length} APIC ids, a probe takes ${VCPU_CAP}`);
+  const words = [REQUEST_MAGIC, ABI_VERSION, msrs.length, apicIds.length, ...msrs, ...apicIds];
+  const view = new DataView(new ArrayBuffer(words.length * 4));
+  words.forEach((word, i) => {
+    view.setUint32(i * 4, word, true);
+  });
+  return new Uint8Array(view.buffer);
+}
+
+/**
+ * The record checksum: Fletcher's two sums over 32-bit words, modulo 2^32: `a` adds the words, `b` adds each `a`. Any change within
+ * one word changes `a`; words that change places change `b`. A CRC32 would cost a probe in an emulating KVM ten times as much
+ * (0.6 us an instruction, measured). `length` is in bytes, a multiple of 4.
+ */
+export function recordChecksum(view: DataView, length: number): readonly [a: number, b: number] {
+  let a = 0;
+  let b = 0;
+  for (let at = 0; at < length; at += 4) {
+    a = (a + view.getUint32(at, true)) >>> 0;
+    b = (b + a) >>> 0;
+  }
+  return [a, b];
+}
