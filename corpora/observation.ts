@@ -45,17 +45,25 @@ export interface VcpuObservationJson {
   readonly cr4: string;
   readonly efer: string;
   readonly apicBase: string;
+  readonly xss: string;
   readonly xcr0: string | null;
   readonly cpuid: readonly CpuidRowJson[];
   readonly msrs: readonly ObservedMsrJson[];
 }
 
+/** A register that may fault, in JSON: 16 hex digits, or the fault class. */
+const outcomeToJson = (outcome: bigint | FaultClass): string =>
+  typeof outcome === 'bigint' ? hex64(outcome) : outcome;
+const outcomeFromJson = (text: string): bigint | FaultClass =>
+  text === '#GP' || text === '#UD' ? text : parseHex64(text);
+
 export const vcpuObservationToJson = (seen: VcpuObservation): VcpuObservationJson => ({
   ...seen,
   cr0: hex32(seen.cr0),
   cr4: hex32(seen.cr4),
-  efer: hex64(seen.efer),
-  apicBase: hex64(seen.apicBase),
+  efer: outcomeToJson(seen.efer),
+  apicBase: outcomeToJson(seen.apicBase),
+  xss: outcomeToJson(seen.xss),
   xcr0: seen.xcr0 === null ? null : hex64(seen.xcr0),
   cpuid: seen.cpuid.map(rowToJson),
   msrs: seen.msrs.map((msr) => {
@@ -69,8 +77,9 @@ export const vcpuObservationFromJson = (json: VcpuObservationJson): VcpuObservat
   ...json,
   cr0: parseHex32(json.cr0),
   cr4: parseHex32(json.cr4),
-  efer: parseHex64(json.efer),
-  apicBase: parseHex64(json.apicBase),
+  efer: outcomeFromJson(json.efer),
+  apicBase: outcomeFromJson(json.apicBase),
+  xss: outcomeFromJson(json.xss),
   xcr0: json.xcr0 === null ? null : parseHex64(json.xcr0),
   cpuid: json.cpuid.map(rowFromJson),
   msrs: json.msrs.map((msr) => {

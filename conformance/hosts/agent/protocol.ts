@@ -9,6 +9,9 @@ export const MAX_LINE = 64 * 1024 * 1024;
 
 const hex32 = z.string().regex(/^0x[0-9a-f]{8}$/);
 const hex64 = z.string().regex(/^0x[0-9a-f]{16}$/);
+const fault = z.enum(['#GP', '#UD']);
+/** A register that the guest could read, or the fault that it met. */
+const outcome = z.union([hex64, fault]);
 const count = z.int().min(0);
 
 const cpuidRow = z.strictObject({
@@ -53,16 +56,12 @@ export const observationSchema = z.strictObject({
   sequence: count,
   cr0: hex32,
   cr4: hex32,
-  efer: hex64,
-  apicBase: hex64,
+  efer: outcome,
+  apicBase: outcome,
+  xss: outcome,
   xcr0: hex64.nullable(),
   cpuid: z.array(cpuidRow),
-  msrs: z.array(
-    z.union([
-      z.strictObject({ index: hex32, value: hex64 }),
-      z.strictObject({ index: hex32, fault: z.enum(['#GP', '#UD']) }),
-    ]),
-  ),
+  msrs: z.array(z.union([z.strictObject({ index: hex32, value: hex64 }), z.strictObject({ index: hex32, fault })])),
 });
 
 const nullableText = z.string().nullable();
