@@ -1,0 +1,90 @@
+/** Starts a QEMU without a guest for questions over QMP, and leaves nothing of it behind. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MachineError } from '../../corpora/errors.js';
+import type { QemuLauncher } from '../packages/qemu-trees.js';
+import { connectQmp, type QmpClient } from './qmp-client.js';
+
+/** How long QEMU may take to open its QMP socket, in milliseconds: two busy cores, cold page cache. */
+const START_DEADLINE = 60_000;
+
+/** A QEMU that waits before its first instruction (`-S`), with its QMP session. */
+export class QemuProcess implements AsyncDisposable {
+  readonly qmp: QmpClient;
+  readonly #child: ChildProcess;
+  readonly #folder: string;
+
+  private constructor(qmp: QmpClient, child: ChildProcess, folder: string) {
+    this.qmp = qmp;
+    this.#child = child;
+    this.#folder = folder;
+  }
+
+  /**
+   * Starts QEMU with `args` added to a bare, deviceless configuration.
+   * Throws `MachineError` `qemu-start` with QEMU's own message where it ends at once.
+   */
+  static async start(launcher: QemuLauncher, args: readonly string[]): Promise<QemuProcess> {
+    const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qmp-'));
+    const socket = join(folder, 'qmp');
+    const bare = [
+      '-nodefaults',
+      '-no-user-config',
+      '-display',
+      'none',
+      '-S',
+      '-qmp',
+      `unix:${socket},server=on,wait=off`,
+    ];
+    const [program, ...rest] = launcher.argv([...bare, ...args]);
+    const child = spawn(program, rest, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...launcher.env },
+    });
+    let complaint = '';
+    child.stderr!.on('data', (text) => {
+      complaint = `${complaint}${text}`.slice(-4096);
+    });
+    child.on('error', (error) => {
+      complaint = error.message;
+    });
+    const killWithUs = (): void => void child.kill('SIGKILL');
+    process.once('exit', killWithUs);
+    child.once('close', () => process.off('exit', killWithUs));
+    try {
+      const qmp = await connectQmp(socket, START_DEADLINE, () => isAlive(child));
+      return new QemuProcess(qmp, child, folder);
+    } catch (error) {
+      await end(child, folder);
+      if (!complaint) throw error;
+      throw new MachineError('qemu-start', `QEMU ${launcher.version}: ${firstComplaint(complaint)}`, { cause: error });
+    }
+  }
+
+  /** Kills QEMU and removes its socket. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.qmp[Symbol.asyncDispose]();
+    await end(this.#child, this.#folder);
+  }
+}
+
+const isAlive = (child: ChildProcess): boolean =>
+  child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+
+async function end(child: ChildProcess, folder: string): Promise<void> {
+  if (isAlive(child)) {
+    const closed = once(child, 'close');
+    child.kill('SIGKILL');
+    await closed;
+  }
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** The first line that is no warning: hints may follow it. */
+const firstComplaint = (text: string): string => {
+  const lines = text.trim().split('\n');
+  return (lines.find((line) => !line.includes('warning:')) ?? lines[0]!).replace(/^\S*qemu-system-x86_64: /, '');
+};
