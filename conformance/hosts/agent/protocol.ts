@@ -59,7 +59,7 @@ export const observationSchema = z.strictObject({
   efer: outcome,
   apicBase: outcome,
   xss: outcome,
-  xcr0: hex64.nullable(),
+  xcr0: outcome.nullable(),
   cpuid: z.array(cpuidRow),
   msrs: z.array(z.union([z.strictObject({ index: hex32, value: hex64 }), z.strictObject({ index: hex32, fault })])),
 });

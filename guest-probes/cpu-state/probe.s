@@ -1,0 +1,738 @@
+# The cpu-state probe: dumps CPUID, MSRs and control registers of every vCPU as records of corpora/probe-abi.ts.
+#
+# 32-bit protected mode, no paging, no IRET (some KVMs cannot emulate it in protected mode): a fault handler resets the stack
+# pointer and jumps on. One vCPU works at a time, so all share one record, and all fault state.
+# Registers while a record is written: EDI = its end, EBP = CPUID leaf, ESI = last leaf of the range.
+
+.include "abi.inc"
+
+.set CODE_SELECTOR, 0x08
+.set DATA_SELECTOR, 0x10
+.set IPI_VECTOR, 0x20
+.set LAPIC, 0xfee00000              # IA32_APIC_BASE at reset, SDM vol. 3A 11.4.1
+.set LAPIC_ID, LAPIC + 0x020
+.set LAPIC_EOI, LAPIC + 0x0b0
+.set LAPIC_SPURIOUS, LAPIC + 0x0f0
+.set LAPIC_ICR_LOW, LAPIC + 0x300
+.set LAPIC_ICR_HIGH, LAPIC + 0x310
+.set ICR_FIXED, 0x4000 + IPI_VECTOR
+.set ICR_INIT, 0x4500
+.set ICR_STARTUP, 0x4600
+.set STARTUP_PAGE, 0x8              # real-mode start of further vCPUs: 0x8000
+.set CR4_OSXSAVE, 1 << 18
+.set CPUID_1_ECX_XSAVE, 1 << 26
+
+.text
+.code32
+image:
+
+# Multiboot 1: magic, flags (none), checksum.
+.long 0x1badb002, 0, -0x1badb002
+
+# --- Entry -----------------------------------------------------------------------------------------------------------
+
+# PVH: EBX = hvm_start_info (Xen public/arch-x86/hvm/start_info.h). Module list: count at 12, address at 16.
+pvh_start:
+    cld
+    xor %esi, %esi
+    movl $FLAG_pvh, flags
+    cmpl $0x336ec578, (%ebx)
+    jne start
+    cmpl $0, 12(%ebx)
+    je start
+    mov 16(%ebx), %ebx
+    mov (%ebx), %esi                # module address
+    mov 8(%ebx), %ecx               # module size
+    jmp start
+
+# Multiboot: EAX = magic, EBX = information. Module list where flags bit 3 is set: count at 20, address at 24.
+.globl multiboot_start
+multiboot_start:
+    cld
+    xor %esi, %esi
+    movl $0, flags
+    cmp $0x2badb002, %eax
+    jne start
+    testb $0x08, (%ebx)
+    jz start
+    cmpl $0, 20(%ebx)
+    je start
+    mov 24(%ebx), %ebx
+    mov (%ebx), %esi
+    mov 4(%ebx), %ecx
+    sub %esi, %ecx
+
+# ESI = module or 0, ECX = its size. Variables are set here and not by a zeroed .bss: a reset may come back to old memory.
+start:
+    mov $boot_stack, %esp
+    lgdt gdt_pointer
+    ljmp $CODE_SELECTOR, $1f
+1:  mov $DATA_SELECTOR, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    lidt idt_pointer
+    xor %eax, %eax
+    mov %eax, msr_count
+    mov %eax, vcpu_count
+    mov %eax, vcpu
+    mov %eax, sequence
+    movl $COMMAND_dump, command
+    call take_request
+    call work
+    call emit
+    cmpl $0, vcpu_count
+    je next_command
+    call start_vcpus
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+next_command:
+    call read_byte
+    mov %eax, command
+    cmp $COMMAND_dump, %eax
+    je work_all
+    cmp $COMMAND_xstate, %eax
+    je work_all
+    cmp $COMMAND_writeMsr, %eax
+    je read_write
+    cmp $COMMAND_resetControl, %eax
+    je reset_control
+    cmp $COMMAND_resetKeyboard, %eax
+    je reset_keyboard
+    cmp $COMMAND_tripleFault, %eax
+    je triple_fault
+    cmp $COMMAND_init, %eax
+    je init
+    cmp $COMMAND_shutdown, %eax
+    jne next_command
+    mov $SHUTDOWN_CODE, %al
+    out %al, $PORT_debugExit
+stop:
+    cli
+    hlt
+    jmp stop
+
+reset_control:
+    mov $PORT_resetControl, %edx
+    mov $0x02, %al
+    out %al, %dx
+    mov $0x06, %al
+    out %al, %dx
+    jmp stop
+
+reset_keyboard:
+    mov $0xfe, %al
+    out %al, $PORT_keyboard
+    jmp stop
+
+triple_fault:
+    lidt empty_idt_pointer
+    ud2
+
+init:
+    mov LAPIC_ID, %eax              # not CPUID's: a monitor may give another one there
+    mov %eax, LAPIC_ICR_HIGH
+    movl $ICR_INIT, LAPIC_ICR_LOW
+    jmp stop
+
+read_write:
+    mov $write_index, %edi
+    mov $12, %ebp
+1:  call read_byte
+    stosb
+    dec %ebp
+    jnz 1b
+
+# Runs `command` on every vCPU in turn and emits each one's record.
+work_all:
+    incl sequence
+    movl $0, vcpu
+    call work
+    call emit
+1:  mov vcpu, %eax
+    cmp vcpu_count, %eax
+    jae next_command
+    mov apic_ids, %ecx
+    mov (%ecx,%eax,4), %ecx
+    incl vcpu
+    mov $ICR_FIXED, %eax
+    call send_and_wait
+    call emit
+    jmp 1b
+
+# EAX = one byte from COM1. Clobbers EDX.
+read_byte:
+    mov $PORT_com1LineStatus, %edx
+1:  in %dx, %al
+    test $1, %al
+    jnz 2f
+    pause
+    jmp 1b
+2:  mov $PORT_com1, %edx
+    xor %eax, %eax
+    in %dx, %al
+    ret
+
+# --- Request ---------------------------------------------------------------------------------------------------------
+
+# ESI = module or 0, ECX = its size. Takes it where it is a request that holds all it says.
+take_request:
+    cmp $REQUEST_HEADER_BYTES, %ecx
+    jb 1f
+    test %esi, %esi
+    jz 1f
+    cmpl $REQUEST_MAGIC, (%esi)
+    jne 1f
+    cmpl $ABI_VERSION, 4(%esi)
+    jne 1f
+    mov 8(%esi), %eax
+    cmp $MSR_CAP, %eax
+    ja 1f
+    mov 12(%esi), %edx
+    cmp $VCPU_CAP, %edx
+    ja 1f
+    lea (%eax,%edx), %ebx
+    lea REQUEST_HEADER_BYTES(,%ebx,4), %ebx
+    cmp %ecx, %ebx
+    ja 1f
+    mov %eax, msr_count
+    mov %edx, vcpu_count
+    add $REQUEST_HEADER_BYTES, %esi
+    mov %esi, msr_list
+    lea (%esi,%eax,4), %esi
+    mov %esi, apic_ids
+1:  ret
+
+# --- Further vCPUs ---------------------------------------------------------------------------------------------------
+
+# Starts each by INIT and SIPI; each dumps once and halts.
+start_vcpus:
+    mov $trampoline, %esi
+    mov $STARTUP_PAGE << 12, %edi
+    mov $trampoline_end - trampoline, %ecx
+    rep movsb
+1:  mov vcpu, %eax
+    mov apic_ids, %ecx
+    mov (%ecx,%eax,4), %ecx
+    incl vcpu
+    shl $24, %ecx
+    mov %ecx, LAPIC_ICR_HIGH
+    movl $ICR_INIT, LAPIC_ICR_LOW
+    shr $24, %ecx
+    mov $ICR_STARTUP + STARTUP_PAGE, %eax
+    call send_and_wait
+    call emit
+    mov vcpu, %eax
+    cmp vcpu_count, %eax
+    jb 1b
+    ret
+
+# Sends the IPI of ICR low = EAX to APIC id ECX and waits until that vCPU's record stands.
+send_and_wait:
+    movl $0, done
+    shl $24, %ecx
+    mov %ecx, LAPIC_ICR_HIGH
+    mov %eax, LAPIC_ICR_LOW
+1:  pause
+    cmpl $0, done
+    je 1b
+    ret
+
+.code16
+trampoline:
+    cli
+    lgdtl %cs:(gdt_pointer_low - trampoline)
+    mov %cr0, %eax
+    or $1, %al
+    mov %eax, %cr0
+    ljmpl $CODE_SELECTOR, $vcpu_start
+gdt_pointer_low:
+    .word gdt_end - gdt - 1
+    .long gdt
+trampoline_end:
+.code32
+
+vcpu_start:
+    mov $DATA_SELECTOR, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    lidt idt_pointer
+    movl $0x1ff, LAPIC_SPURIOUS     # software-enabled, else it would drop the IPI
+vcpu_work:
+    mov $vcpu_stack, %esp
+    cld
+    call work
+    movl $1, done
+    sti
+1:  hlt
+    jmp 1b
+
+ipi_handler:
+    movl $0, LAPIC_EOI
+    jmp vcpu_work
+
+# --- Faults ----------------------------------------------------------------------------------------------------------
+
+ud_handler:
+    mov $FAULT_ud, %eax
+    jmp resume
+gp_handler:
+    mov $FAULT_gp, %eax
+resume:
+    mov fault_stack, %esp
+    jmp *fault_resume
+
+# --- The dump --------------------------------------------------------------------------------------------------------
+
+# Does `command` on this vCPU and writes its record.
+work:
+    mov %esp, fault_stack
+    mov $record, %edi
+    movl $RECORD_MAGIC, (%edi)
+    movl $ABI_VERSION, 4(%edi)
+    mov vcpu, %eax
+    mov %eax, 12(%edi)
+    mov sequence, %eax
+    mov %eax, 16(%edi)
+    movl $0, written
+    cmpl $COMMAND_xstate, command
+    je set_xstate
+    cmpl $COMMAND_writeMsr, command
+    je write_msr
+dump:
+    mov flags, %eax
+    mov %eax, 20(%edi)
+    add $RECORD_HEADER_BYTES, %edi
+
+    movl $SECTION_registers, (%edi)
+    movl $REGISTERS_BYTES, 4(%edi)
+    mov %cr0, %eax
+    mov %eax, 8(%edi)
+    mov %cr4, %eax
+    mov %eax, 12(%edi)
+    mov $1, %eax
+    cpuid
+    shr $24, %ebx
+    mov %ebx, 16(%edi)
+    movl $0, 20(%edi)
+    add $24, %edi
+    mov $register_list, %esi
+    mov $(register_list_end - register_list) / 4, %ebp
+    call read_msrs
+
+    movl $SECTION_cpuid, (%edi)
+    push %edi
+    add $SECTION_HEADER_BYTES, %edi
+    call sweep_cpuid
+    pop %ebx
+    call end_section
+
+    movl $SECTION_msrs, (%edi)
+    push %edi
+    add $SECTION_HEADER_BYTES, %edi
+    mov msr_list, %esi
+    mov msr_count, %ebp
+    call read_msrs
+    pop %ebx
+    call end_section
+
+    testb $FLAG_xstate, flags
+    jz 1f
+    call read_xcr0
+1:  cmpl $0, written
+    je finish
+    movl $SECTION_write, (%edi)
+    movl $MSR_ROW_BYTES, 4(%edi)
+    add $SECTION_HEADER_BYTES, %edi
+    mov $write_row, %esi
+    mov $MSR_ROW_BYTES / 4, %ecx
+    rep movsl
+
+# Length, then the two sums over all words. Unrolled: an emulating KVM pays for each instruction.
+finish:
+    lea CHECKSUM_BYTES(%edi), %eax
+    sub $record, %eax
+    mov %eax, record + 8
+    mov $record, %esi
+    mov %edi, %ecx
+    sub %esi, %ecx
+    shr $2, %ecx
+    xor %ebx, %ebx
+    xor %edx, %edx
+    test $1, %cl
+    jz 1f
+    lodsl
+    add %eax, %ebx
+    add %ebx, %edx
+1:  shr $1, %ecx
+2:  add (%esi), %ebx
+    add %ebx, %edx
+    add 4(%esi), %ebx
+    add %ebx, %edx
+    add $8, %esi
+    dec %ecx
+    jnz 2b
+    mov %ebx, (%edi)
+    mov %edx, 4(%edi)
+    ret
+
+# EBX = section: its payload ends at EDI.
+end_section:
+    mov %edi, %eax
+    sub %ebx, %eax
+    sub $SECTION_HEADER_BYTES, %eax
+    mov %eax, 4(%ebx)
+    ret
+
+# Sends the record: by doorbell where the monitor has one, else byte by byte.
+emit:
+    mov $record, %esi
+    in $PORT_probe, %al
+    cmp $PROBE_DOORBELL, %al
+    jne 1f
+    mov %esi, %eax
+    out %eax, $PORT_probe
+    ret
+1:  mov record + 8, %ecx
+    mov $PORT_probe, %edx
+    rep outsb
+    ret
+
+# --- MSRs and XCR0 ---------------------------------------------------------------------------------------------------
+
+# ESI = list of EBP indices: appends their rows.
+read_msrs:
+    test %ebp, %ebp
+    jz 3f
+    mov %esp, fault_stack
+    movl $rdmsr_fault, fault_resume
+1:  mov (%esi), %ecx
+    add $4, %esi
+    mov %ecx, (%edi)
+    rdmsr
+    movl $0, 4(%edi)
+    mov %eax, 8(%edi)
+    mov %edx, 12(%edi)
+2:  add $MSR_ROW_BYTES, %edi
+    dec %ebp
+    jnz 1b
+3:  ret
+rdmsr_fault:
+    call fault_row
+    jmp 2b
+
+# Fills status EAX and a zero value into the row at EDI.
+fault_row:
+    mov %eax, 4(%edi)
+    movl $0, 8(%edi)
+    movl $0, 12(%edi)
+    ret
+
+write_msr:
+    movl $1, written
+    push %edi
+    mov %esp, fault_stack
+    movl $wrmsr_done, fault_resume
+    mov write_index, %ecx
+    mov write_value, %eax
+    mov write_value + 4, %edx
+    mov %ecx, write_row
+    mov %eax, write_row + 8
+    mov %edx, write_row + 12
+    wrmsr
+    xor %eax, %eax
+wrmsr_done:
+    mov %eax, write_row + 4
+    pop %edi
+    jmp dump
+
+# CR4.OSXSAVE and XCR0 = all of CPUID 0xD.0 EDX:EAX. Where XSETBV faults, the row tells and XGETBV is not tried.
+set_xstate:
+    mov $1, %eax
+    cpuid
+    test $CPUID_1_ECX_XSAVE, %ecx
+    jz dump
+    orl $FLAG_xstate, flags
+    movl $xsetbv_done, fault_resume
+    mov %cr4, %eax
+    or $CR4_OSXSAVE, %eax
+    mov %eax, %cr4
+    mov $0xd, %eax
+    xor %ecx, %ecx
+    cpuid
+    xor %ecx, %ecx
+    xsetbv
+    xor %eax, %eax
+xsetbv_done:
+    mov %eax, xsetbv_status
+    jmp dump
+
+read_xcr0:
+    movl $SECTION_xcr0, (%edi)
+    movl $MSR_ROW_BYTES, 4(%edi)
+    add $SECTION_HEADER_BYTES, %edi
+    movl $0, (%edi)
+    mov xsetbv_status, %eax
+    test %eax, %eax
+    jnz xgetbv_fault
+    mov %esp, fault_stack
+    movl $xgetbv_fault, fault_resume
+    xor %ecx, %ecx
+    xgetbv
+    movl $0, 4(%edi)
+    mov %eax, 8(%edi)
+    mov %edx, 12(%edi)
+    add $MSR_ROW_BYTES, %edi
+    ret
+xgetbv_fault:
+    call fault_row
+    add $MSR_ROW_BYTES, %edi
+    ret
+
+# --- CPUID -----------------------------------------------------------------------------------------------------------
+
+sweep_cpuid:
+    xor %ebp, %ebp
+    call sweep_range
+    mov $0x40000000, %ebp
+    call sweep_range
+    mov $0x40000100, %ebp           # KVM's leaves where Hyper-V's stand at 0x40000000
+    call sweep_range
+    mov $0x80000000, %ebp
+    call sweep_range
+    mov $0xc0000000, %ebp
+    call sweep_range
+    mov $0x8fffffff, %ebp
+    jmp ask_first
+
+# EBP = base of a range: asks it, all leaves up to its maximum, and two beyond. A range whose maximum lies below its base is not there.
+sweep_range:
+    call ask_first
+    mov %ebp, %esi
+    sub %ebp, %eax
+    jb 1f
+    cmp $CPUID_RANGE_CAP, %eax
+    jb 2f
+    orb $FLAG_cpuidCapped, record + 20
+1:  xor %eax, %eax
+2:  add %eax, %esi
+3:  cmp %esi, %ebp
+    jae 4f
+    inc %ebp
+    cmp $record_last_leaf, %edi
+    jae 5f
+    call sweep_leaf
+    jmp 3b
+4:  inc %ebp
+    call ask_first
+    inc %ebp
+    jmp ask_first
+5:  orb $FLAG_cpuidCapped, record + 20
+    ret
+
+# EBP = leaf: asks all its subleaves and one beyond the last. The first answer is in the registers when the way to go on is chosen.
+sweep_leaf:
+    mov %ebp, %eax
+    btr $31, %eax
+    jc 1f
+    cmp $basic_leaves_end - basic_leaves, %eax
+    jae ask_first
+    movzbl basic_leaves(%eax), %eax
+    jmp 2f
+1:  cmp $extended_leaves_end - extended_leaves, %eax
+    jae ask_first
+    movzbl extended_leaves(%eax), %eax
+2:  push ways(,%eax,4)
+ask_first:
+    xor %ecx, %ecx
+    jmp ask
+# The subleaf after the one asked last.
+ask_next:
+    mov -20(%edi), %ecx
+    inc %ecx
+# Appends the row of leaf EBP, subleaf ECX; the answer stays in EAX to EDX.
+ask:
+    mov %ebp, %eax
+    mov %eax, (%edi)
+    mov %ecx, 4(%edi)
+    cpuid
+    mov %eax, 8(%edi)
+    mov %ebx, 12(%edi)
+    mov %ecx, 16(%edi)
+    mov %edx, 20(%edi)
+    add $CPUID_ROW_BYTES, %edi
+plain:
+    ret
+
+# Subleaf 0 has a bit for each subleaf.
+bits_in_edx:
+    mov %edx, %ebx
+bits_in_ebx:
+    mov %ebx, %eax
+bits_in_eax:
+    bsr %eax, %eax
+    jnz last_in_eax
+    xor %eax, %eax
+# EAX = the last subleaf.
+last_in_eax:
+    cmp $CPUID_RANGE_CAP, %eax
+    jb 1f
+    orb $FLAG_cpuidCapped, record + 20
+    xor %eax, %eax
+1:  push %eax
+2:  call ask_next
+    mov -20(%edi), %eax
+    cmp (%esp), %eax
+    jbe 2b
+    pop %eax
+    ret
+
+# 0xD: the highest component of XCR0 (subleaf 0) or XSS (subleaf 1), and two beyond.
+xsave_components:
+    push %edx
+    push %eax
+    call ask_next
+    pop %eax
+    or %ecx, %eax
+    pop %ecx
+    or %ecx, %edx
+    jz 1f
+    bsr %edx, %eax
+    add $33, %eax
+    jmp last_in_eax
+1:  bsr %eax, %eax
+    jnz 2f
+    xor %eax, %eax
+2:  inc %eax
+    jmp last_in_eax
+
+# The last subleaf has no type in EAX.
+until_no_enclave_page_cache:
+    call ask_next
+    call ask_next
+    push $0xf
+    jmp until_eax
+until_no_key_target:
+    push $0xfff
+    jmp until_eax
+until_no_cache:
+    push $0x1f
+until_eax:
+    test (%esp), %eax
+    jz 1f
+    cmpl $CPUID_RANGE_CAP - 2, -20(%edi)
+    jae 1f
+    call ask_next
+    jmp until_eax
+1:  pop %eax
+    jmp ask_next
+
+# The last subleaf has no level type in ECX[15:8].
+until_no_level:
+    test %ch, %ch
+    jz ask_next
+    cmpl $CPUID_RANGE_CAP - 2, -20(%edi)
+    jae ask_next
+    call ask_next
+    jmp until_no_level
+
+# How each leaf ends (SDM vol. 2A CPUID; APM vol. 3 appendix E).
+.set PLAIN, 0
+.set LAST_IN_EAX, 1
+.set BITS_IN_EAX, 2
+.set BITS_IN_EBX, 3
+.set BITS_IN_EDX, 4
+.set CACHES, 5
+.set LEVELS, 6
+.set XSAVE, 7
+.set SGX, 8
+.set PCONFIG, 9
+.balign 4
+ways:
+    .long plain, last_in_eax, bits_in_eax, bits_in_ebx, bits_in_edx
+    .long until_no_cache, until_no_level, xsave_components, until_no_enclave_page_cache, until_no_key_target
+basic_leaves:
+    .byte PLAIN, PLAIN, PLAIN, PLAIN, CACHES, PLAIN, PLAIN, LAST_IN_EAX             # 0x00
+    .byte PLAIN, PLAIN, PLAIN, LEVELS, PLAIN, XSAVE, PLAIN, BITS_IN_EDX             # 0x08
+    .byte BITS_IN_EBX, PLAIN, SGX, PLAIN, LAST_IN_EAX, PLAIN, PLAIN, LAST_IN_EAX    # 0x10
+    .byte LAST_IN_EAX, PLAIN, PLAIN, PCONFIG, PLAIN, LAST_IN_EAX, LAST_IN_EAX, LEVELS # 0x18
+    .byte LAST_IN_EAX, PLAIN, PLAIN, BITS_IN_EAX, LAST_IN_EAX                       # 0x20
+basic_leaves_end:
+extended_leaves:
+    .fill 0x1d, 1, PLAIN                                                            # 0x80000000
+    .byte CACHES, PLAIN, PLAIN                                                      # 0x8000001d
+    .byte BITS_IN_EBX, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, LEVELS                    # 0x80000020
+extended_leaves_end:
+
+# --- Tables ----------------------------------------------------------------------------------------------------------
+
+.balign 4
+register_list:
+    register_msrs
+register_list_end:
+
+# Flat segments. The accessed bits are set, so that a descriptor load never writes here.
+.balign 8
+gdt:
+    .quad 0
+    .quad 0x00cf9b000000ffff
+    .quad 0x00cf93000000ffff
+gdt_end:
+gdt_pointer:
+    .word gdt_end - gdt - 1
+    .long gdt
+
+.macro gate handler
+    .word \handler - image, CODE_SELECTOR, 0x8e00, 0x10
+.endm
+.balign 8
+idt:
+    .fill FAULT_ud, 8, 0
+    gate ud_handler
+    .fill FAULT_gp - FAULT_ud - 1, 8, 0
+    gate gp_handler
+    .fill IPI_VECTOR - FAULT_gp - 1, 8, 0
+    gate ipi_handler
+idt_end:
+idt_pointer:
+    .word idt_end - idt - 1
+    .long idt
+empty_idt_pointer:
+    .word 0
+    .long 0
+
+.section .note.Xen, "a", @note
+.balign 4
+    .long 4, 4, 18                  # XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long pvh_start
+
+.bss
+.balign 16
+flags:          .skip 4
+command:        .skip 4
+sequence:       .skip 4
+vcpu:           .skip 4
+vcpu_count:     .skip 4
+apic_ids:       .skip 4
+msr_list:       .skip 4
+msr_count:      .skip 4
+fault_stack:    .skip 4
+fault_resume:   .skip 4
+done:           .skip 4
+xsetbv_status:  .skip 4
+written:        .skip 4
+write_row:      .skip MSR_ROW_BYTES
+write_index:    .skip 4
+write_value:    .skip 8
+.balign 16
+record:         .skip RECORD_CAP
+# Leaves room for the subleaves of one leaf, and for the rows that every range adds after its last.
+.set record_last_leaf, record + RECORD_HEADER_BYTES + REGISTERS_BYTES + 2 * SECTION_HEADER_BYTES + (CPUID_ROW_CAP - CPUID_RANGE_CAP - 20) * CPUID_ROW_BYTES
+.balign 16
+                .skip 1024
+boot_stack:
+                .skip 1024
+vcpu_stack:

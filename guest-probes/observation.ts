@@ -1,0 +1,161 @@
+/** Decodes the records of a probe (corpora/probe-abi.ts) into observations; refuses everything that is not exactly one. */
+import { type CpuidRow, isIndexedLeaf } from '../corpora/cpuid.js';
+import { MachineError } from '../corpora/errors.js';
+import { hexShort } from '../corpora/hex.js';
+import type { FaultClass, ObservedMsr, VcpuObservation } from '../corpora/observation.js';
+import {
+  ABI_VERSION,
+  CHECKSUM_BYTES,
+  CPUID_ROW_BYTES,
+  FAULT,
+  MSR_ROW_BYTES,
+  RECORD_FLAG,
+  RECORD_HEADER_BYTES,
+  RECORD_MAGIC,
+  REGISTER_MSRS,
+  REGISTERS_BYTES,
+  recordChecksum,
+  SECTION,
+  SECTION_HEADER_BYTES,
+} from '../corpora/probe-abi.js';
+
+/** A record: the observation and what else the probe tells of itself. */
+export interface ProbeRecord {
+  readonly observation: VcpuObservation;
+  readonly bootProtocol: 'multiboot' | 'pvh';
+  /** The CPUID sweep was cut short because a maximum was absurd. */
+  readonly cpuidCapped: boolean;
+  /** What became of `COMMAND.writeMsr`, in the dump that it makes: the value given, or the fault of WRMSR. */
+  readonly write: ObservedMsr | null;
+}
+
+const KNOWN_FLAGS = Object.values(RECORD_FLAG).reduce((all, flag) => all | flag, 0);
+
+const refuse = (why: string): MachineError => new MachineError('bad-probe-record', `probe record: ${why}`);
+
+/**
+ * Decodes one whole record. Throws `MachineError` (`bad-probe-record`) on any other version, length, order, checksum or unknown
+ * value.
+ */
+export function decodeRecord(bytes: Uint8Array): ProbeRecord {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  checkFrame(view);
+  const flags = view.getUint32(20, true);
+  if (flags & ~KNOWN_FLAGS) throw refuse(`unknown flags ${hexShort(flags)}`);
+  const sections = splitSections(view);
+  const registers = decodeRegisters(take(sections, SECTION.registers));
+  const cpuid = decodeCpuid(take(sections, SECTION.cpuid));
+  const msrs = decodeMsrs(take(sections, SECTION.msrs));
+  const xcr0 = sections.get(SECTION.xcr0);
+  const write = sections.get(SECTION.write);
+  if ((xcr0 !== undefined) !== ((flags & RECORD_FLAG.xstate) !== 0)) throw refuse('XCR0 section and flag disagree');
+  return {
+    observation: {
+      index: view.getUint32(12, true),
+      sequence: view.getUint32(16, true),
+      ...registers,
+      xcr0: xcr0 ? outcome(decodeOneRow(xcr0)) : null,
+      cpuid,
+      msrs,
+    },
+    bootProtocol: flags & RECORD_FLAG.pvh ? 'pvh' : 'multiboot',
+    cpuidCapped: (flags & RECORD_FLAG.cpuidCapped) !== 0,
+    write: write ? decodeOneRow(write) : null,
+  };
+}
+
+function checkFrame(view: DataView): void {
+  const size = view.byteLength;
+  if (size < RECORD_HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`${size} bytes are too few`);
+  if (view.getUint32(0, true) !== RECORD_MAGIC) throw refuse(`magic is ${hexShort(view.getUint32(0, true))}`);
+  if (view.getUint32(4, true) !== ABI_VERSION) throw refuse(`version ${view.getUint32(4, true)}, not ${ABI_VERSION}`);
+  const length = view.getUint32(8, true);
+  if (length !== size || length % 4 !== 0) throw refuse(`says ${length} bytes, has ${size}`);
+  const [a, b] = recordChecksum(view, size - CHECKSUM_BYTES);
+  if (a !== view.getUint32(size - 8, true) || b !== view.getUint32(size - 4, true)) throw refuse('checksum is wrong');
+}
+
+/** Payloads by section type. */
+function splitSections(view: DataView): Map<number, DataView> {
+  const sections = new Map<number, DataView>();
+  const end = view.byteLength - CHECKSUM_BYTES;
+  let last = 0;
+  for (let at = RECORD_HEADER_BYTES; at < end; ) {
+    if (end - at < SECTION_HEADER_BYTES) throw refuse('a section header is cut');
+    const type = view.getUint32(at, true);
+    const length = view.getUint32(at + 4, true);
+    at += SECTION_HEADER_BYTES;
+    if (type <= last || type > SECTION.write) throw refuse(`section type ${type} after ${last}`);
+    if (length > end - at) throw refuse(`section ${type} says ${length} bytes, ${end - at} are left`);
+    sections.set(type, new DataView(view.buffer, view.byteOffset + at, length));
+    at += length;
+    last = type;
+  }
+  return sections;
+}
+
+function take(sections: Map<number, DataView>, type: number): DataView {
+  const section = sections.get(type);
+  if (!section) throw refuse(`section ${type} is missing`);
+  return section;
+}
+
+type Registers = Pick<VcpuObservation, 'apicId' | 'cr0' | 'cr4' | 'efer' | 'apicBase' | 'xss'>;
+
+function decodeRegisters(view: DataView): Registers {
+  if (view.byteLength !== REGISTERS_BYTES) throw refuse(`${view.byteLength} bytes of registers`);
+  const msrs = decodeMsrs(new DataView(view.buffer, view.byteOffset + 16, REGISTERS_BYTES - 16));
+  if (msrs.some((msr, i) => msr.index !== REGISTER_MSRS[i])) throw refuse('the register MSRs are others');
+  const [efer, apicBase, xss] = msrs.map(outcome);
+  return {
+    cr0: view.getUint32(0, true),
+    cr4: view.getUint32(4, true),
+    apicId: view.getUint32(8, true),
+    efer: efer!,
+    apicBase: apicBase!,
+    xss: xss!,
+  };
+}
+
+function decodeCpuid(view: DataView): CpuidRow[] {
+  const rows = rowsOf(view, CPUID_ROW_BYTES, 'cpuid').map((row): CpuidRow => {
+    const [leaf, subleaf, eax, ebx, ecx, edx] = [0, 4, 8, 12, 16, 20].map((at) => row.getUint32(at, true));
+    if (!isIndexedLeaf(leaf!) && subleaf !== 0) throw refuse(`leaf ${hexShort(leaf!)} was asked with ECX ${subleaf}`);
+    return { leaf: leaf!, subleaf: isIndexedLeaf(leaf!) ? subleaf! : null, eax: eax!, ebx: ebx!, ecx: ecx!, edx: edx! };
+  });
+  const places = new Set(rows.map((row) => `${row.leaf}.${row.subleaf}`));
+  if (places.size !== rows.length) throw refuse('a CPUID place stands twice');
+  return rows;
+}
+
+const decodeMsrs = (view: DataView): ObservedMsr[] => rowsOf(view, MSR_ROW_BYTES, 'MSR').map(decodeMsr);
+
+function decodeOneRow(view: DataView): ObservedMsr {
+  if (view.byteLength !== MSR_ROW_BYTES) throw refuse(`${view.byteLength} bytes where one MSR row stands`);
+  return decodeMsr(view);
+}
+
+function decodeMsr(row: DataView): ObservedMsr {
+  const index = row.getUint32(0, true);
+  const status = row.getUint32(4, true);
+  const value = row.getBigUint64(8, true);
+  if (status === FAULT.none) return { index, value };
+  if (value !== 0n) throw refuse(`MSR ${hexShort(index)} has both a fault and a value`);
+  return { index, fault: faultClass(status) };
+}
+
+function faultClass(status: number): FaultClass {
+  if (status === FAULT.gp) return '#GP';
+  if (status === FAULT.ud) return '#UD';
+  throw refuse(`unknown fault ${status}`);
+}
+
+const outcome = (msr: ObservedMsr): bigint | FaultClass => ('fault' in msr ? msr.fault : msr.value);
+
+function rowsOf(view: DataView, rowBytes: number, what: string): DataView[] {
+  if (view.byteLength % rowBytes !== 0) throw refuse(`${view.byteLength} bytes of ${what} rows`);
+  return Array.from(
+    { length: view.byteLength / rowBytes },
+    (_, i) => new DataView(view.buffer, view.byteOffset + i * rowBytes, rowBytes),
+  );
+}
