@@ -1,0 +1,107 @@
+/**
+ * The one format of snapshots and migration messages: sections with lengths and checksums, closed by a digest of everything.
+ *
+ *     0   magic     "guestabi" (8 bytes)
+ *     8   version   u32, CONTAINER_VERSION
+ *     12  kind      u32, CONTAINER_KIND
+ *     16  length    u64, of the whole container, digest included
+ *     24  sections  each: type u32, CRC-32 of the payload u32, payload length u64, payload
+ *     -32 digest    SHA-256 of all bytes before it
+ *
+ * All numbers little-endian. The length says what to expect before anything is allocated; the digest covers every byte, so a container with
+ * any byte changed is refused; the checksum of each section says where.
+ */
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { InputError } from '../../corpora/errors.js';
+
+const MAGIC = Buffer.from('guestabi', 'latin1');
+export const CONTAINER_VERSION = 1;
+export const CONTAINER_KIND = { snapshot: 1, offer: 2, state: 3, reply: 4 } as const;
+export type ContainerKind = keyof typeof CONTAINER_KIND;
+
+export const HEADER_BYTES = 24;
+const SECTION_HEADER_BYTES = 16;
+const DIGEST_BYTES = 32;
+
+export interface Section {
+  readonly type: number;
+  readonly payload: Uint8Array;
+}
+
+/** The stream or file is not what it claims to be. Nothing was touched. */
+export class ContainerError extends InputError {
+  constructor(what: string, why: string) {
+    super('bad-container', `${what}: ${why}`, { given: what });
+  }
+}
+
+/** The container's pieces in order; joined they are the container. Payloads are not copied. */
+export function encodeContainer(kind: ContainerKind, sections: readonly Section[]): Uint8Array[] {
+  const body = sections.flatMap(({ type, payload }) => [sectionHeader(type, payload), payload]);
+  const length = HEADER_BYTES + body.reduce((sum, piece) => sum + piece.length, 0) + DIGEST_BYTES;
+  const header = Buffer.alloc(HEADER_BYTES);
+  MAGIC.copy(header);
+  header.writeUInt32LE(CONTAINER_VERSION, 8);
+  header.writeUInt32LE(CONTAINER_KIND[kind], 12);
+  header.writeBigUInt64LE(BigInt(length), 16);
+  const pieces = [header, ...body];
+  const digest = createHash('sha256');
+  for (const piece of pieces) digest.update(piece);
+  return [...pieces, digest.digest()];
+}
+
+function sectionHeader(type: number, payload: Uint8Array): Buffer {
+  const header = Buffer.alloc(SECTION_HEADER_BYTES);
+  header.writeUInt32LE(type, 0);
+  header.writeUInt32LE(crc32(payload), 4);
+  header.writeBigUInt64LE(BigInt(payload.length), 8);
+  return header;
+}
+
+/**
+ * Reads a header: how long the whole container is. `what` names the source in errors. Throws `ContainerError` on another magic, version or kind,
+ * and where the length is over `limit`: to be called before memory is taken for the rest.
+ */
+export function containerLength(header: Uint8Array, kind: ContainerKind, what: string, limit: number): number {
+  if (header.length < HEADER_BYTES) throw new ContainerError(what, `cut short: ${header.length} bytes`);
+  const bytes = Buffer.from(header.buffer, header.byteOffset, HEADER_BYTES);
+  if (!bytes.subarray(0, 8).equals(MAGIC)) throw new ContainerError(what, 'not a guest-abi snapshot or stream');
+  const version = bytes.readUInt32LE(8);
+  if (version !== CONTAINER_VERSION)
+    throw new ContainerError(what, `format version ${version}, this guest-abi reads ${CONTAINER_VERSION}`);
+  if (bytes.readUInt32LE(12) !== CONTAINER_KIND[kind]) throw new ContainerError(what, `not a ${kind}`);
+  const length = bytes.readBigUInt64LE(16);
+  if (length < HEADER_BYTES + DIGEST_BYTES || length > limit)
+    throw new ContainerError(what, `claims ${length} bytes, allowed are ${HEADER_BYTES + DIGEST_BYTES} to ${limit}`);
+  return Number(length);
+}
+
+/** Checks and splits a whole container. Payloads are views. Throws `ContainerError`. */
+export function decodeContainer(bytes: Uint8Array, kind: ContainerKind, what: string): Section[] {
+  const length = containerLength(bytes, kind, what, Number.MAX_SAFE_INTEGER);
+  if (length !== bytes.length) throw new ContainerError(what, `claims ${length} bytes, has ${bytes.length}`);
+  const end = length - DIGEST_BYTES;
+  const sections = splitSections(Buffer.from(bytes.buffer, bytes.byteOffset, end), what);
+  const digest = createHash('sha256').update(bytes.subarray(0, end)).digest();
+  if (!digest.equals(bytes.subarray(end))) throw new ContainerError(what, 'digest does not match: bytes were changed');
+  return sections;
+}
+
+function splitSections(bytes: Buffer, what: string): Section[] {
+  const sections: Section[] = [];
+  for (let at = HEADER_BYTES; at < bytes.length; ) {
+    if (bytes.length - at < SECTION_HEADER_BYTES) throw new ContainerError(what, `section header cut at byte ${at}`);
+    const type = bytes.readUInt32LE(at);
+    const checksum = bytes.readUInt32LE(at + 4);
+    const length = bytes.readBigUInt64LE(at + 8);
+    at += SECTION_HEADER_BYTES;
+    if (length > bytes.length - at)
+      throw new ContainerError(what, `section ${type} claims ${length} bytes, ${bytes.length - at} are left`);
+    const payload = bytes.subarray(at, at + Number(length));
+    if (crc32(payload) !== checksum) throw new ContainerError(what, `checksum of section ${type} does not match`);
+    sections.push({ type, payload });
+    at += payload.length;
+  }
+  return sections;
+}

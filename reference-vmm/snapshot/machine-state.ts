@@ -1,0 +1,162 @@
+/** The state of a whole machine as a value, and its sections in a container. */
+import { type CpuIdentity, type CpuIdentityJson, identityFromJson, identityToJson } from '../../corpora/identity.js';
+import type { VmClock } from '../kvm/kvm.js';
+import { ContainerError, type Section } from './container.js';
+import { TRAVELLING_PARTS, type TravellingPart, type VcpuState } from './vcpu-state.js';
+
+export const PAGE_BYTES = 4096;
+const PAGE_RECORD_BYTES = 8 + PAGE_BYTES;
+
+/** One page that is not all zeroes. */
+export interface Page {
+  readonly gpa: number;
+  /** `PAGE_BYTES` bytes. */
+  readonly bytes: Uint8Array;
+}
+
+/** JSON values of each device, by its name. */
+export type DeviceStates = Readonly<Record<string, unknown>>;
+
+export interface MachineState {
+  readonly identity: CpuIdentity;
+  /** Guest RAM in bytes. */
+  readonly memoryBytes: number;
+  readonly clock: VmClock;
+  readonly devices: DeviceStates;
+  readonly vcpus: readonly VcpuState[];
+  /** In ascending order; all other pages are zero. */
+  readonly pages: readonly Page[];
+}
+
+const SECTION = { identity: 1, machine: 2, vcpu: 3, memory: 4 } as const;
+
+interface MachineJson {
+  readonly memoryBytes: number;
+  readonly clock: Readonly<Record<'clock' | 'realtime' | 'hostTsc', string>> & { readonly flags: number };
+  readonly devices: DeviceStates;
+}
+
+interface VcpuJson {
+  readonly index: number;
+  readonly tscKhz: number;
+  /** base64. */
+  readonly parts: Readonly<Record<TravellingPart, string>>;
+  /** index and value, decimal strings. */
+  readonly msrs: readonly (readonly [string, string])[];
+}
+
+const json = (type: number, value: unknown): Section => ({ type, payload: Buffer.from(JSON.stringify(value)) });
+
+/** The section with which every offer and every state begins. */
+export const identitySection = (identity: CpuIdentity): Section => json(SECTION.identity, identityToJson(identity));
+
+export function stateSections(state: MachineState): Section[] {
+  const { clock, realtime, hostTsc, flags } = state.clock;
+  const machine: MachineJson = {
+    memoryBytes: state.memoryBytes,
+    clock: { clock: `${clock}`, realtime: `${realtime}`, hostTsc: `${hostTsc}`, flags },
+    devices: state.devices,
+  };
+  return [
+    identitySection(state.identity),
+    json(SECTION.machine, machine),
+    ...state.vcpus.map((vcpu) => json(SECTION.vcpu, vcpuToJson(vcpu))),
+    { type: SECTION.memory, payload: encodePages(state.pages) },
+  ];
+}
+
+const vcpuToJson = ({ index, tscKhz, parts, msrs }: VcpuState): VcpuJson => ({
+  index,
+  tscKhz,
+  parts: Object.fromEntries(
+    TRAVELLING_PARTS.map((name) => [name, Buffer.from(parts[name]).toString('base64')]),
+  ) as Record<TravellingPart, string>,
+  msrs: msrs.map((msr) => [`${msr.index}`, `${msr.value}`] as const),
+});
+
+function encodePages(pages: readonly Page[]): Uint8Array {
+  const bytes = Buffer.alloc(pages.length * PAGE_RECORD_BYTES);
+  for (const [i, page] of pages.entries()) {
+    bytes.writeBigUInt64LE(BigInt(page.gpa), i * PAGE_RECORD_BYTES);
+    bytes.set(page.bytes, i * PAGE_RECORD_BYTES + 8);
+  }
+  return bytes;
+}
+
+/** The identity of an offer or a state. Throws `ContainerError` where the first section holds none. */
+export function readIdentity(sections: readonly Section[], what: string): CpuIdentity {
+  const [first] = sections;
+  if (first?.type !== SECTION.identity) throw new ContainerError(what, 'does not begin with a CPU identity');
+  return guard(what, 'CPU identity', () => identityFromJson(parse(first) as CpuIdentityJson));
+}
+
+/**
+ * A state from a container whose checksums hold. `memoryLimit` bounds guest RAM in bytes. Throws `ContainerError` where sections are missing,
+ * stand twice or contradict each other.
+ */
+export function readState(sections: readonly Section[], what: string, memoryLimit: number): MachineState {
+  const identity = readIdentity(sections, what);
+  const order = sections.map(({ type }) => type);
+  const wanted = [SECTION.identity, SECTION.machine, ...identity.vcpus.map(() => SECTION.vcpu), SECTION.memory];
+  if (JSON.stringify(order) !== JSON.stringify(wanted))
+    throw new ContainerError(what, `has sections ${order}, needs ${wanted}`);
+  return guard(what, 'machine state', () => {
+    const { memoryBytes, clock, devices } = parse(sections[1]!) as MachineJson;
+    if (
+      !Number.isSafeInteger(memoryBytes) ||
+      memoryBytes <= 0 ||
+      memoryBytes % PAGE_BYTES !== 0 ||
+      memoryBytes > memoryLimit
+    )
+      throw new ContainerError(what, `guest memory of ${memoryBytes} bytes, at most ${memoryLimit} are allowed`);
+    return {
+      identity,
+      memoryBytes,
+      clock: {
+        clock: BigInt(clock.clock),
+        realtime: BigInt(clock.realtime),
+        hostTsc: BigInt(clock.hostTsc),
+        flags: clock.flags,
+      },
+      devices,
+      vcpus: sections.slice(2, -1).map((section, i) => vcpuFromJson(parse(section) as VcpuJson, i, what)),
+      pages: decodePages(sections.at(-1)!.payload, memoryBytes, what),
+    };
+  });
+}
+
+function vcpuFromJson(vcpu: VcpuJson, index: number, what: string): VcpuState {
+  if (vcpu.index !== index) throw new ContainerError(what, `vCPU ${vcpu.index} stands in place ${index}`);
+  const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, Buffer.from(vcpu.parts[name], 'base64')];
+  return {
+    index,
+    tscKhz: vcpu.tscKhz,
+    parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
+    msrs: vcpu.msrs.map(([msr, value]) => ({ index: Number(msr), value: BigInt(value) })),
+  };
+}
+
+function decodePages(payload: Uint8Array, memoryBytes: number, what: string): Page[] {
+  if (payload.length % PAGE_RECORD_BYTES !== 0) throw new ContainerError(what, 'memory section ends within a page');
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+  let next = 0n;
+  return Array.from({ length: payload.length / PAGE_RECORD_BYTES }, (_, i) => {
+    const gpa = bytes.readBigUInt64LE(i * PAGE_RECORD_BYTES);
+    if (gpa < next || gpa % BigInt(PAGE_BYTES) !== 0n || gpa + BigInt(PAGE_BYTES) > BigInt(memoryBytes))
+      throw new ContainerError(what, `page at 0x${gpa.toString(16)} is out of order or outside guest memory`);
+    next = gpa + 1n;
+    return { gpa: Number(gpa), bytes: bytes.subarray(i * PAGE_RECORD_BYTES + 8, (i + 1) * PAGE_RECORD_BYTES) };
+  });
+}
+
+const parse = ({ payload }: Section): unknown => JSON.parse(Buffer.from(payload).toString('utf8'));
+
+/** A malformed value in a container whose checksums hold was written by something else: an error of the input, not of ours. */
+function guard<T>(what: string, part: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ContainerError) throw error;
+    throw new ContainerError(what, `${part} is malformed: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,116 @@
+/** A vCPU's state: taken whole, and given back whole or refused. Nothing is dropped silently. */
+import { hex32, hex64 } from '../../corpora/hex.js';
+import type { MsrValue } from '../../corpora/identity.js';
+import { type Reason, reason } from '../../corpora/verdict.js';
+import type { StatePart, Vcpu } from '../kvm/kvm.js';
+
+/**
+ * The parts that travel, in the order in which a destination must take them: the local APIC needs the APIC base of `sregs`, XCR0 must stand before
+ * `xsave`. `fpu` is in `xsave`.
+ */
+export const TRAVELLING_PARTS = [
+  'sregs',
+  'xcrs',
+  'xsave',
+  'regs',
+  'debugregs',
+  'lapic',
+  'events',
+  'mp-state',
+] as const satisfies readonly StatePart[];
+export type TravellingPart = (typeof TRAVELLING_PARTS)[number];
+
+export interface VcpuState {
+  readonly index: number;
+  readonly parts: Readonly<Record<TravellingPart, Uint8Array>>;
+  readonly msrs: readonly MsrValue[];
+  readonly tscKhz: number;
+}
+
+const IA32_TSC = 0x10;
+const IA32_TSC_DEADLINE = 0x6e0;
+const MSR_KVM_ASYNC_PF_EN = 0x4b564d02;
+/** MSRs that must be set before others (first), or after the local APIC and the TSC (last): Linux arch/x86/kvm/x86.c. */
+const SET_FIRST: ReadonlySet<number> = new Set([IA32_TSC]);
+const SET_LAST: ReadonlySet<number> = new Set([MSR_KVM_ASYNC_PF_EN, IA32_TSC_DEADLINE]);
+/** MSRs that count time, and so read otherwise a moment later: TSC, MPERF, APERF, TSC_DEADLINE (0 once it fired), Hyper-V's two clocks. */
+const TIME: ReadonlySet<number> = new Set([IA32_TSC, 0xe7, 0xe8, IA32_TSC_DEADLINE, 0x40000010, 0x40000020]);
+
+/** Takes the state of a stopped vCPU. `listed` = KVM_GET_MSR_INDEX_LIST; MSRs of it that KVM does not let us read do not travel. */
+export function takeVcpuState(vcpu: Vcpu, index: number, listed: readonly number[]): VcpuState {
+  const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, vcpu.getState(name)];
+  return {
+    index,
+    parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
+    msrs: readableMsrs(vcpu, listed),
+    tscKhz: vcpu.getTscKhz(),
+  };
+}
+
+/** All that KVM lets us read: the read stops at each refused MSR, and goes on behind it. */
+export function readableMsrs(vcpu: Vcpu, indices: readonly number[]): MsrValue[] {
+  const values: MsrValue[] = [];
+  for (let rest = indices; rest.length > 0; ) {
+    const read = vcpu.getMsrs(rest);
+    values.push(...read);
+    rest = rest.slice(read.length + 1);
+  }
+  return values;
+}
+
+/**
+ * Gives a vCPU, whose CPUID is set, the state. Precondition: it has not run. Gives a reason for every MSR that the kernel would not take or did not
+ * keep; the vCPU must not run then. Throws `KvmError` where the kernel refuses a whole part.
+ */
+export function giveVcpuState(vcpu: Vcpu, state: VcpuState): Reason[] {
+  for (const name of TRAVELLING_PARTS.filter((part) => part !== 'mp-state')) vcpu.setState(name, state.parts[name]);
+  const refused = setAllMsrs(vcpu, inSetOrder(state.msrs), state.index);
+  vcpu.setState('mp-state', state.parts['mp-state']);
+  return refused.length > 0 ? refused : notKept(vcpu, state);
+}
+
+const rank = ({ index }: MsrValue): number => (SET_FIRST.has(index) ? 0 : SET_LAST.has(index) ? 2 : 1);
+const inSetOrder = (msrs: readonly MsrValue[]): MsrValue[] => [...msrs].sort((a, b) => rank(a) - rank(b));
+
+/** Sets all; at each MSR that the kernel refuses it notes the reason and goes on behind it, so that all are named. */
+function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number): Reason[] {
+  const reasons: Reason[] = [];
+  for (let rest = msrs; rest.length > 0; ) {
+    const set = vcpu.setMsrs(rest);
+    const at = rest[set];
+    if (!at) break;
+    reasons.push(msrReason('msr-not-settable', index, at, null, 'the kernel does not take it'));
+    rest = rest.slice(set + 1);
+  }
+  return reasons;
+}
+
+/** MSRs that read otherwise than they were set; those that count time aside. */
+function notKept(vcpu: Vcpu, state: VcpuState): Reason[] {
+  const steady = state.msrs.filter(({ index }) => !TIME.has(index));
+  const now = new Map(
+    readableMsrs(
+      vcpu,
+      steady.map(({ index }) => index),
+    ).map(({ index, value }) => [index, value]),
+  );
+  return steady
+    .filter(({ index, value }) => now.get(index) !== value)
+    .map((msr) =>
+      msrReason('msr-not-kept', state.index, msr, now.get(msr.index) ?? null, 'the kernel took it and did not keep it'),
+    );
+}
+
+function msrReason(code: string, vcpu: number, { index, value }: MsrValue, now: bigint | null, why: string): Reason {
+  const guest = now === null ? null : hex64(now);
+  return reason({
+    code,
+    step: 'destination',
+    vcpu,
+    msr: hex32(index),
+    contract: hex64(value),
+    guest,
+    layer: 'kernel',
+    message: `MSR ${hex32(index)}: source ${hex64(value)}${guest ? `, destination ${guest}` : ''}: ${why}`,
+  });
+}
