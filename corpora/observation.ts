@@ -21,8 +21,8 @@ export interface VcpuObservation {
   readonly apicBase: bigint | FaultClass;
   /** IA32_XSS: 0xD.1.EBX follows it. */
   readonly xss: bigint | FaultClass;
-  /** null until the probe was told to set OSXSAVE, and where the CPU has no XSAVE. */
-  readonly xcr0: bigint | null;
+  /** null until the probe was told to set OSXSAVE, and where the CPU has no XSAVE; the fault where XSETBV raised one. */
+  readonly xcr0: bigint | FaultClass | null;
   /** Every (leaf, subleaf) asked, in the order asked; two beyond each maximum and the absent leaf included. */
   readonly cpuid: readonly CpuidRow[];
   readonly msrs: readonly ObservedMsr[];
@@ -64,7 +64,7 @@ export const vcpuObservationToJson = (seen: VcpuObservation): VcpuObservationJso
   efer: outcomeToJson(seen.efer),
   apicBase: outcomeToJson(seen.apicBase),
   xss: outcomeToJson(seen.xss),
-  xcr0: seen.xcr0 === null ? null : hex64(seen.xcr0),
+  xcr0: seen.xcr0 === null ? null : outcomeToJson(seen.xcr0),
   cpuid: seen.cpuid.map(rowToJson),
   msrs: seen.msrs.map((msr) => {
     const index = hex32(msr.index);
@@ -80,7 +80,7 @@ export const vcpuObservationFromJson = (json: VcpuObservationJson): VcpuObservat
   efer: outcomeFromJson(json.efer),
   apicBase: outcomeFromJson(json.apicBase),
   xss: outcomeFromJson(json.xss),
-  xcr0: json.xcr0 === null ? null : parseHex64(json.xcr0),
+  xcr0: json.xcr0 === null ? null : outcomeFromJson(json.xcr0),
   cpuid: json.cpuid.map(rowFromJson),
   msrs: json.msrs.map((msr) => {
     const index = parseHex32(msr.index);

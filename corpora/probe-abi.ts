@@ -7,6 +7,7 @@
  * 1. It may be given a **request** (`encodeProbeRequest`): the first multiboot module, or the first PVH module. No module, or
  *    one that is no request: an empty one.
  * 2. It dumps one **record** per vCPU, number 0 first, to the probe port, then waits for a command.
+ *    The further vCPUs of a request take each command too, one after the other.
  * 3. A **command** is one byte read from COM1 (polled: LSR bit 0, then the data port). Unknown bytes are ignored.
  *
  * Output of a record. `IN AL, PROBE_PORT` asks what the port is. A monitor that answers `PROBE_DOORBELL` then gets one
@@ -26,13 +27,13 @@
  *     24  sections     each: type (SECTION), payload length, payload; in ascending order of type, each at most once
  *     -8  checksum     two words: `a` and `b` of `recordChecksum` over all words before it
  *
- *     registers  APIC id (CPUID 1.EBX[31:24]), CR0, CR4, then three MSR outcomes: EFER, IA32_APIC_BASE, IA32_XSS
+ *     registers  CR0, CR4, APIC id (CPUID 1.EBX[31:24]), 0, then MSR rows of REGISTER_MSRS
  *     cpuid      rows of 24 bytes: leaf, subleaf (ECX as asked), EAX, EBX, ECX, EDX; in the order asked
- *     msrs       rows of 16 bytes: index, then an outcome; in the order of the request
- *     xcr0       an outcome of XSETBV (0 = taken), with XCR0 as XGETBV read it after; only after COMMAND.xstate
- *     write      one row as in msrs: the last COMMAND.writeMsr, its outcome and the value written; only in the dump after it
+ *     msrs       MSR rows, in the order of the request
+ *     xcr0       a row like an MSR's: 0, status of XSETBV or XGETBV, XCR0; in every dump from COMMAND.xstate on
+ *     write      an MSR row: the index, status and value of COMMAND.writeMsr; only in the dump that it makes
  *
- * An **outcome** is 12 bytes: status (FAULT: 0, or the vector of the exception), value low, value high (0 after a fault).
+ * An **MSR row** is 16 bytes: index, status (FAULT: 0, or the vector of the exception), value low, value high (0 after a fault).
  */
 
 /** Goes up with every change of meaning. Both sides refuse another version. */
@@ -69,9 +70,9 @@ export const SHUTDOWN_CODE = 0x10;
 export const COMMAND = {
   /** `d`: dump again. */
   dump: 0x64,
-  /** `x`: set CR4.OSXSAVE and XCR0 to all that CPUID 0xD.0 offers, then dump; a no-op dump where there is no XSAVE. */
+  /** `x`: set CR4.OSXSAVE and XCR0 to all that CPUID 0xD.0 offers, then dump; only a dump where there is no XSAVE. */
   xstate: 0x78,
-  /** `w`, followed by 4 bytes of MSR index and 8 bytes of value, little-endian: WRMSR, then dump. */
+  /** `w`, followed by 4 bytes of MSR index and 8 bytes of value, little-endian: WRMSR on every vCPU, then dump. */
   writeMsr: 0x77,
   /** `r`: reset by `PORT.resetControl`. */
   resetControl: 0x72,
@@ -89,7 +90,7 @@ export const COMMAND = {
 export const RECORD_FLAG = {
   /** CR4.OSXSAVE and XCR0 were set by the probe before this dump (a second pass). */
   xstate: 0x1,
-  /** A maximum or an end was absurd, or rows reached `CPUID_ROW_CAP`: the sweep was cut short. */
+  /** A maximum or an end was absurd, or the rows reached `CPUID_ROW_CAP`: the sweep was cut short. */
   cpuidCapped: 0x2,
   /** Booted by PVH, otherwise by multiboot. */
   pvh: 0x4,
@@ -103,20 +104,22 @@ export const FAULT = { none: 0, ud: 6, gp: 13 } as const;
 
 export const RECORD_HEADER_BYTES = 24;
 export const SECTION_HEADER_BYTES = 8;
-export const REGISTERS_BYTES = 48;
 export const CPUID_ROW_BYTES = 24;
 export const MSR_ROW_BYTES = 16;
-export const OUTCOME_BYTES = 12;
 export const CHECKSUM_BYTES = 8;
+
+/** MSRs that are read whatever the request: EFER, IA32_APIC_BASE, IA32_XSS. */
+export const REGISTER_MSRS = [0xc0000080, 0x1b, 0xda0] as const;
+export const REGISTERS_BYTES = 16 + REGISTER_MSRS.length * MSR_ROW_BYTES;
 
 /** Most rows of a record's CPUID section. */
 export const CPUID_ROW_CAP = 1024;
-/** Most leaves asked in one range; a maximum beyond it sets `RECORD_FLAG.cpuidCapped`. */
+/** Most leaves of one range, and most subleaves of one leaf; anything beyond is absurd and sets `RECORD_FLAG.cpuidCapped`. */
 export const CPUID_RANGE_CAP = 64;
 /** Most MSRs of a request. */
 export const MSR_CAP = 4096;
-/** Most APIC ids of a request. */
-export const VCPU_CAP = 288;
+/** Most APIC ids of a request; each is below 255, because the probe leaves the APIC in xAPIC mode. */
+export const VCPU_CAP = 254;
 
 /** No record is longer. */
 export const RECORD_CAP =
@@ -124,8 +127,7 @@ export const RECORD_CAP =
   5 * SECTION_HEADER_BYTES +
   REGISTERS_BYTES +
   CPUID_ROW_CAP * CPUID_ROW_BYTES +
-  (MSR_CAP + 1) * MSR_ROW_BYTES +
-  OUTCOME_BYTES +
+  (MSR_CAP + 2) * MSR_ROW_BYTES +
   CHECKSUM_BYTES;
 
 export const REQUEST_HEADER_BYTES = 16;
