@@ -1,0 +1,159 @@
+/** The two images of a lab host: the system (Node with its libraries) and this package; built once per content. */
+import { createHash } from 'node:crypto';
+import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { MachineError } from '../../../corpora/errors.js';
+import { packageFile } from '../../../corpora/package-root.js';
+import { cacheRoot, inCache, requireSpace, withLock } from '../../packages/cache.js';
+import { runCommand } from '../../packages/command.js';
+import { contentBytes, makeExt4 } from './ext4-image.js';
+import { PACKAGE_FOLDER } from './init-script.js';
+
+export interface HostImages {
+  readonly system: string;
+  readonly package: string;
+}
+
+/** A file of an image: where it comes from, and its path in the image without a leading slash. */
+interface ImageFile {
+  readonly from: string;
+  readonly path: string;
+  readonly executable: boolean;
+}
+
+/** Both images, from the cache or built from this machine's Node and this package. */
+export async function ensureHostImages(root: string = cacheRoot()): Promise<HostImages> {
+  const system = await ensureImage('system', await systemFiles(), SYSTEM_FOLDERS, root);
+  return { system, package: await ensureImage('package', await packageFiles(), [], root) };
+}
+
+const SYSTEM_FOLDERS = ['dev', 'proc', 'sys', 'tmp', PACKAGE_FOLDER.slice(1)];
+
+/** Node and what `ldd` says it needs, at the paths where they are here. */
+async function systemFiles(): Promise<ImageFile[]> {
+  const result = await runCommand('ldd', [process.execPath], { deadline: 30_000 });
+  if (result.status !== 0) throw new MachineError('image-not-made', `ldd ${process.execPath}: ${result.stderr.trim()}`);
+  const libraries = [...result.stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!);
+  const files = libraries.map((path) => ({ from: path, path: path.slice(1), executable: true }));
+  return [{ from: process.execPath, path: 'usr/bin/node', executable: true }, ...files];
+}
+
+/** Folders of the package that a lab host needs, with what is left out of them. */
+const PACKAGE_PARTS: readonly { readonly folder: string; readonly keep: RegExp }[] = [
+  { folder: 'dist', keep: /(?<!\.test)\.js$/ },
+  { folder: 'corpora', keep: /\.json$/ },
+  { folder: 'guest-probes', keep: /\.(elf|bin|json)$/ },
+];
+
+async function packageFiles(): Promise<ImageFile[]> {
+  const files: ImageFile[] = [plainFile('package.json', packageFile('package.json'))];
+  for (const { folder, keep } of PACKAGE_PARTS)
+    files.push(...(await filesBelow(packageFile(folder), folder, (path) => keep.test(path))));
+  for (const name of await productionDependencies()) files.push(...(await dependencyFiles(name)));
+  return files;
+}
+
+const plainFile = (path: string, from: string): ImageFile => ({ from, path, executable: false });
+
+/** Names of the packages of node_modules that this package runs with, dependencies of dependencies included. */
+async function productionDependencies(): Promise<string[]> {
+  const found = new Set<string>();
+  const visit = async (manifest: string): Promise<void> => {
+    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(await readFile(manifest, 'utf8'));
+    for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
+      const folder = await moduleFolder(name);
+      if (found.has(name) || folder === null) continue;
+      found.add(name);
+      await visit(join(folder, 'package.json'));
+    }
+  };
+  await visit(packageFile('package.json'));
+  return [...found].sort((a, b) => (a < b ? -1 : 1));
+}
+
+/** Looks upwards from the package, as Node does: a user has it beside us, a checkout below us. Null for another platform's. */
+async function moduleFolder(name: string): Promise<string | null> {
+  for (let folder = packageFile('.'); ; folder = dirname(folder)) {
+    const candidate = join(folder, 'node_modules', name);
+    const there = await access(join(candidate, 'package.json')).then(
+      () => true,
+      () => false,
+    );
+    if (there) return candidate;
+    if (folder === dirname(folder)) return null;
+  }
+}
+
+async function dependencyFiles(name: string): Promise<ImageFile[]> {
+  const folder = (await moduleFolder(name))!;
+  return filesBelow(
+    folder,
+    join('node_modules', name),
+    (path) => /\.(js|cjs|mjs|json|node)$/.test(path) && !path.includes('node_modules/'),
+  );
+}
+
+async function filesBelow(folder: string, as: string, keep: (path: string) => boolean): Promise<ImageFile[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.path, entry.name).slice(folder.length + 1))
+    .filter(keep)
+    .sort((a, b) => (a < b ? -1 : 1))
+    .map((path) => plainFile(join(as, path), join(folder, path)));
+}
+
+async function ensureImage(
+  kind: string,
+  files: readonly ImageFile[],
+  folders: readonly string[],
+  root: string,
+): Promise<string> {
+  const image = join(root, 'images', `${kind}-${await digestOf(files, folders)}.ext4`);
+  const there = () =>
+    access(image).then(
+      () => true,
+      () => false,
+    );
+  if (await there()) return image;
+  return withLock(join(root, 'locks', `image-${kind}`), async () => {
+    if (!(await there())) await buildImage(image, files, folders);
+    return image;
+  });
+}
+
+async function digestOf(files: readonly ImageFile[], folders: readonly string[]): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(folders));
+  for (const file of files) {
+    const content = await readFile(file.from);
+    hash.update(JSON.stringify([file.path, file.executable, content.length])).update(content);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function buildImage(image: string, files: readonly ImageFile[], folders: readonly string[]): Promise<void> {
+  await inCache(image, async () => {
+    await mkdir(dirname(image), { recursive: true });
+    const staging = await mkdtemp(join(dirname(image), '.unfinished-'));
+    try {
+      const bytes = await contentBytes(files.map((file) => file.from));
+      await requireSpace(dirname(image), bytes * 2);
+      await chmod(staging, 0o755);
+      const content = join(staging, 'content');
+      await mkdir(content);
+      for (const folder of folders) await mkdir(join(content, folder), { recursive: true });
+      for (const file of files) await stage(file, content);
+      await makeExt4(content, join(staging, 'image'), bytes);
+      await rename(join(staging, 'image'), image);
+    } finally {
+      await rm(staging, { recursive: true, force: true });
+    }
+  });
+}
+
+async function stage(file: ImageFile, content: string): Promise<void> {
+  const target = join(content, file.path);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(await realpath(file.from), target);
+  await chmod(target, file.executable ? 0o755 : 0o644);
+}

@@ -1,0 +1,115 @@
+/** Tests of lab hosts that are booted: they come up, fail clearly, and leave nothing behind. Skipped where the cache is empty. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { access, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { cachedTree } from '../../packages/package-tree.js';
+import { cachedQemu } from '../../packages/qemu-trees.js';
+import { ensureHostImages } from './host-images.js';
+import { BUSYBOX_TREE, ensureInitrd } from './initrd.js';
+import { labKernels } from './kernels.js';
+import { labCpu } from './lab-cpus.js';
+import { LabMachine, type LabMachineSpec } from './lab-machine.js';
+
+async function cachedSpec(): Promise<LabMachineSpec | null> {
+  const [kernel] = await labKernels();
+  const qemu = await cachedQemu('10.0');
+  if (!kernel || !qemu || !(await cachedTree(BUSYBOX_TREE.name))) return null;
+  return {
+    kernel,
+    qemu,
+    initrd: await ensureInitrd(kernel, { offline: true }),
+    images: await ensureHostImages(),
+    cpu: labCpu('EPYC'),
+  };
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+const folders = (): number => readdirSync(tmpdir()).filter((name) => name.startsWith('guest-abi-lab-')).length;
+
+const spec = await cachedSpec();
+const needsLab = spec ? {} : { skip: 'no lab in the cache: guest-abi lab setup' };
+
+void t.test('a host comes up, bridges sockets, and is gone after stop', needsLab, async (t) => {
+  const before = folders();
+  const machine = await LabMachine.start(spec!);
+  t.ok(isAlive(machine.pid));
+  const server = machine.open({ kind: 'listen', socket: '/tmp/x/link' });
+  const client = machine.open({ kind: 'connect', socket: '/tmp/x/link' });
+  const bytes = Buffer.alloc(1_000_000, 'abc');
+  const received: Buffer[] = [];
+  server.on('data', (chunk) => received.push(chunk));
+  client.resume();
+  client.end(bytes);
+  await once(server, 'end');
+  t.ok(Buffer.concat(received).equals(bytes));
+  await machine.stop();
+  t.match(await machine.ended, { wanted: true });
+  t.equal(isAlive(machine.pid), false);
+  t.equal(folders(), before);
+});
+
+void t.test('a host that is killed ends its conversations and says so', needsLab, async (t) => {
+  await using machine = await LabMachine.start(spec!);
+  const conversation = machine.open({ kind: 'listen', socket: '/tmp/never' });
+  process.kill(machine.pid, 'SIGKILL');
+  await once(conversation, 'ended');
+  const end = await machine.ended;
+  t.equal(end.wanted, false);
+  t.equal(end.message, `${machine.name} was ended by SIGKILL`);
+  t.equal(machine.alive, false);
+});
+
+void t.test('a kernel that panics is an error with its last words', needsLab, async (t) => {
+  const initrd = join(t.testdir(), 'initrd');
+  await writeFile(initrd, 'no archive');
+  await t.rejects(LabMachine.start({ ...spec!, initrd }), { code: 'lab-boot-failed', message: /Kernel panic/ });
+});
+
+void t.test('a host without SVM names what is missing', needsLab, async (t) => {
+  const cpu = { ...labCpu('EPYC'), off: ['svm'] };
+  await t.rejects(LabMachine.start({ ...spec!, cpu }), {
+    code: 'lab-boot-failed',
+    message: /kvm_amd.ko does not load/,
+  });
+});
+
+void t.test('a host that is not up in time is an error', needsLab, async (t) => {
+  const before = folders();
+  await t.rejects(LabMachine.start({ ...spec!, deadline: 300 }), { code: 'lab-boot-hung' });
+  t.equal(folders(), before);
+});
+
+void t.test('a runner that dies takes its hosts with it', needsLab, async (t) => {
+  const script = join(t.testdir(), 'run.mjs');
+  const module = fileURLToPath(new URL('./lab-machine.js', import.meta.url));
+  const { qemu, ...plain } = spec!;
+  await writeFile(
+    script,
+    `import { LabMachine } from ${JSON.stringify(module)};
+     import { cachedQemu } from ${JSON.stringify(module.replace('hosts/lab/lab-machine', 'packages/qemu-trees'))};
+     const machine = await LabMachine.start({ ...${JSON.stringify(plain)}, qemu: await cachedQemu(${JSON.stringify(qemu.name)}) });
+     console.log(machine.pid);`,
+  );
+  const before = folders();
+  const runner = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [pid] = await once(runner.stdout, 'data');
+  runner.kill('SIGKILL');
+  for (let tries = 0; tries < 50 && (isAlive(Number(pid)) || folders() > before); tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  t.equal(isAlive(Number(pid)), false);
+  t.equal(folders(), before);
+  await access(spec!.images.system);
+});
