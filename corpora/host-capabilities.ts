@@ -33,6 +33,11 @@ export interface HostCapabilities {
   readonly msrIndices: readonly number[];
   /** KVM_GET_MSR_FEATURE_INDEX_LIST with the values of those that can be read. */
   readonly featureMsrs: readonly MsrValue[];
+  /**
+   * Bits that KVM_GET_CPUID2 gives back although KVM_SET_CPUID2 was given a table without any feature: what this kernel adds to every guest.
+   * Empty where the kernel keeps the table.
+   */
+  readonly cpuidAdditions: CpuidTable;
   /** KVM_CHECK_EXTENSION on a VM, by the kernel's names (`KVM_CAP_XSAVE2`); only capabilities that are not 0. */
   readonly capabilities: Readonly<Record<string, number>>;
 }

@@ -23,22 +23,30 @@ export class AgentSilent extends MachineError {
 export class AgentClient {
   readonly #lines: AsyncGenerator<string>;
   readonly #output: Writable;
+  readonly #lastWords: () => string;
   #queue: Promise<unknown> = Promise.resolve();
   #nextId = 1;
   #broken: AgentGone | null = null;
 
-  private constructor(input: Readable, output: Writable) {
+  private constructor(input: Readable, output: Writable, lastWords: () => string) {
     this.#lines = linesOf(input);
     this.#output = output;
+    this.#lastWords = lastWords;
     output.on('error', (error) => this.#break(`agent's stream broke: ${error.message}`, error));
   }
 
   /**
    * Waits for the agent's hello. Lines before it (a kernel's console on the same wire) are passed over.
+   * `lastWords` gives what the host said beside the protocol (stderr, a console), for errors.
    * Throws `AgentSilent`, `AgentGone`, or `MachineError` `agent-version` where the other side is another version.
    */
-  static async connect(input: Readable, output: Writable, deadlineMs: number): Promise<AgentClient> {
-    const client = new AgentClient(input, output);
+  static async connect(
+    input: Readable,
+    output: Writable,
+    deadlineMs: number,
+    lastWords: () => string = () => '',
+  ): Promise<AgentClient> {
+    const client = new AgentClient(input, output, lastWords);
     for (;;) {
       const hello = helloSchema.safeParse(parseJson(await client.#readLine('hello', deadlineMs)));
       if (!hello.success) continue;
@@ -94,7 +102,8 @@ export class AgentClient {
   }
 
   #break(message: string, cause?: unknown): AgentGone {
-    this.#broken ??= new AgentGone(message, cause);
+    const words = this.#lastWords().trim();
+    this.#broken ??= new AgentGone(words ? `${message}; its last words: ${words}` : message, cause);
     return this.#broken;
   }
 }

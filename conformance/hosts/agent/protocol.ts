@@ -1,5 +1,6 @@
 /** What a runner and `guest-abi agent` say to each other: JSON lines, one request at a time, every message checked. */
 import { z } from 'zod';
+import { CAPTURE_SCHEMA } from '../../../corpora/host-capture.js';
 
 /** The protocol's version; both sides must have the same. */
 export const AGENT_SCHEMA = 'guest-abi/agent/1';
@@ -99,6 +100,27 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('hung'), message: z.string() }),
 ]);
 
+/** JSON form of `HostCapabilities`: a capture file's content too. */
+export const captureSchema = z.strictObject({
+  schema: z.literal(CAPTURE_SCHEMA),
+  facts: z.strictObject({
+    kernel: z.string(),
+    kernelVersion: z.string(),
+    module: z.string(),
+    moduleParameters: z.record(z.string(), z.string()),
+    cpuVendor: z.string().length(12),
+    cpuModel: z.string(),
+    microcode: z.string().nullable(),
+  }),
+  supportedCpuid: z.array(cpuidRow),
+  emulatedCpuid: z.array(cpuidRow),
+  hostCpuid: z.array(cpuidRow),
+  cpuidAdditions: z.array(cpuidRow),
+  msrIndices: z.array(hex32),
+  featureMsrs: z.array(z.strictObject({ index: hex32, value: hex64 })),
+  capabilities: z.record(z.string(), z.number()),
+});
+
 const realize = {
   identity: identitySchema,
   allowAltered: z.boolean(),
@@ -109,10 +131,8 @@ const realize = {
 
 /** Every operation with the schema of its parameters and of its result. */
 export const OPERATIONS = {
-  /** Kernel, KVM module and its parameters, CPU: what results hold of a host. */
-  facts: { params: z.strictObject({}), result: z.record(z.string(), z.json()) },
   /** Host capabilities in the capture's JSON form. */
-  capture: { params: z.strictObject({}), result: z.record(z.string(), z.json()) },
+  capture: { params: z.strictObject({}), result: captureSchema },
   /** Makes the guest of an identity and lets it dump once. Replaces the guest that was there. */
   boot: { params: z.strictObject(realize), result: outcomeSchema },
   /** Has the running guest dump again, after the reset or step that `command` names. */

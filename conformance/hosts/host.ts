@@ -1,0 +1,20 @@
+/** A host as scenarios see it: a kernel + CPU that offers KVM, where agents can be started. */
+import type { HostCapabilities } from '../../corpora/host-capabilities.js';
+import type { HostSummary } from '../../reports/result-log.js';
+import type { AgentClient } from './agent/client.js';
+
+/** A conversation with a fresh agent process on a host; disposing ends the process and its guest. */
+export interface AgentSession extends AsyncDisposable {
+  readonly agent: AgentClient;
+}
+
+export interface Host extends AsyncDisposable {
+  readonly summary: HostSummary;
+  readonly capabilities: HostCapabilities;
+  /** True where two sessions can be open at once and share files and unix sockets. */
+  readonly concurrent: boolean;
+  /** An agent that may have served before: for scenarios that need no process of their own. */
+  warm(): Promise<AgentSession>;
+  /** An agent in a new process. */
+  open(): Promise<AgentSession>;
+}
