@@ -43,7 +43,7 @@ const logText = (cells: readonly CellResult[]): string =>
 const report = (cells: readonly CellResult[]): string =>
   textReport(parseLog(logText(cells), 'run.jsonl'), { color: false, verbose: false });
 
-t.test('the table has a row per pair, a column per scenario, and the reasons below', async (t) => {
+void t.test('the table has a row per pair, a column per scenario, and the reasons below', async (t) => {
   const text = report([
     cell({}),
     cell({ scenario: 'reset' }),
@@ -55,19 +55,19 @@ t.test('the table has a row per pair, a column per scenario, and the reasons bel
   t.match(text, /^Holds: 2 identical, 1 refused as predicted, 0 changed$/m);
 });
 
-t.test('a refusal that was not predicted breaks the contract', async (t) => {
+void t.test('a refusal that was not predicted breaks the contract', async (t) => {
   const cells = [cell({}), cell({ verdict: 'refused', reasons: [vme] })];
   t.equal(conclude(cells), 'broken');
   t.match(report(cells), /UNEXPECTED: predicted identical/);
 });
 
-t.test('refusals alone, and forced cells alone, verify nothing', async (t) => {
+void t.test('refusals alone, and forced cells alone, verify nothing', async (t) => {
   t.equal(conclude([cell({ verdict: 'refused', predicted: 'refused' })]), 'nothing-verified');
   t.equal(conclude([cell({ forced: ['avx512f'] })]), 'nothing-verified');
   t.equal(conclude([]), 'nothing-verified');
 });
 
-t.test('a log that was cut, or is no log, is told apart', async (t) => {
+void t.test('a log that was cut, or is no log, is told apart', async (t) => {
   const whole = logText([cell({})]);
   t.equal(parseLog(whole, 'x').complete, true);
   t.equal(parseLog(whole.slice(0, whole.lastIndexOf('{')), 'x').complete, false);

@@ -8,7 +8,7 @@ const sections = fc.array(
 );
 const encoded = sections.map((list) => Buffer.concat(encodeContainer('snapshot', list)));
 
-t.test('what was encoded is decoded', async (t) => {
+void t.test('what was encoded is decoded', async (t) => {
   fc.assert(
     fc.property(sections, (list) => {
       const back = decodeContainer(Buffer.concat(encodeContainer('snapshot', list)), 'snapshot', 'x');
@@ -21,7 +21,7 @@ t.test('what was encoded is decoded', async (t) => {
   );
 });
 
-t.test('any byte changed, and any cut, is refused', async (t) => {
+void t.test('any byte changed, and any cut, is refused', async (t) => {
   fc.assert(
     fc.property(encoded, fc.nat(), fc.integer({ min: 1, max: 255 }), (bytes, place, flip) => {
       const changed = Buffer.from(bytes);
@@ -35,7 +35,7 @@ t.test('any byte changed, and any cut, is refused', async (t) => {
   );
 });
 
-t.test('another kind, and a length over the limit, are refused from the header alone', async (t) => {
+void t.test('another kind, and a length over the limit, are refused from the header alone', async (t) => {
   const bytes = Buffer.concat(encodeContainer('state', []));
   t.throws(() => decodeContainer(bytes, 'snapshot', 'guest.snapshot'), /guest\.snapshot: not a snapshot/);
   bytes.writeBigUInt64LE(1n << 60n, 16);

@@ -98,8 +98,8 @@ export function readState(sections: readonly Section[], what: string, memoryLimi
   const identity = readIdentity(sections, what);
   const order = sections.map(({ type }) => type);
   const wanted = [SECTION.identity, SECTION.machine, ...identity.vcpus.map(() => SECTION.vcpu), SECTION.memory];
-  if (JSON.stringify(order) !== JSON.stringify(wanted))
-    throw new ContainerError(what, `has sections ${order}, needs ${wanted}`);
+  if (order.join() !== wanted.join())
+    throw new ContainerError(what, `has sections ${order.join()}, needs ${wanted.join()}`);
   return guard(what, 'machine state', () => {
     const { memoryBytes, clock, devices } = parse(sections[1]!) as MachineJson;
     if (
