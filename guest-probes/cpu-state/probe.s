@@ -15,6 +15,7 @@
 .set LAPIC_SPURIOUS, LAPIC + 0x0f0
 .set LAPIC_ICR_LOW, LAPIC + 0x300
 .set LAPIC_ICR_HIGH, LAPIC + 0x310
+.set LAPIC_ENABLE, 0x1ff             # without it KVM loses an INIT to itself
 .set ICR_FIXED, 0x4000 + IPI_VECTOR
 .set ICR_INIT, 0x4500
 .set ICR_STARTUP, 0x4600
@@ -131,7 +132,8 @@ triple_fault:
     ud2
 
 init:
-    mov LAPIC_ID, %eax              # not CPUID's: a monitor may give another one there
+    movl $LAPIC_ENABLE, LAPIC_SPURIOUS
+    mov LAPIC_ID, %eax              # not from CPUID: a monitor may show another there
     mov %eax, LAPIC_ICR_HIGH
     movl $ICR_INIT, LAPIC_ICR_LOW
     jmp stop
@@ -208,6 +210,7 @@ take_request:
 
 # Starts each by INIT and SIPI; each dumps once and halts.
 start_vcpus:
+    movl $LAPIC_ENABLE, LAPIC_SPURIOUS
     mov $trampoline, %esi
     mov $STARTUP_PAGE << 12, %edi
     mov $trampoline_end - trampoline, %ecx
@@ -259,7 +262,7 @@ vcpu_start:
     mov %eax, %es
     mov %eax, %ss
     lidt idt_pointer
-    movl $0x1ff, LAPIC_SPURIOUS     # software-enabled, else it would drop the IPI
+    movl $LAPIC_ENABLE, LAPIC_SPURIOUS  # software-enabled, else it would drop the IPI
 vcpu_work:
     mov $vcpu_stack, %esp
     cld
@@ -446,6 +449,10 @@ write_msr:
 wrmsr_done:
     mov %eax, write_row + 4
     pop %edi
+    test %eax, %eax
+    jz dump
+    movl $0, write_row + 8
+    movl $0, write_row + 12
     jmp dump
 
 # CR4.OSXSAVE and XCR0 = all of CPUID 0xD.0 EDX:EAX. Where XSETBV faults, the row tells and XGETBV is not tried.
