@@ -123,4 +123,9 @@ export interface Vcpu extends Disposable {
    * The exit is valid until the next call. Answers to `in`, MMIO reads and MSR exits are written into the exit.
    */
   run(deadline: number): VcpuExit;
+  /**
+   * Finishes the access of the last exit without letting the guest run on: before it, registers are in the middle of an instruction, so
+   * state is neither complete nor settable. Gives the next exit where the instruction has more (a string), to be handled and settled too.
+   */
+  settle(): VcpuExit | null;
 }

@@ -1,0 +1,77 @@
+/** Reads the host capabilities of a `Kvm`, whatever its maker. */
+import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
+import type { HostCapabilities } from '../../corpora/host-capabilities.js';
+import { derivedTable, POWER_ON } from '../cpu-model/derived.js';
+import { FEATURE_WORDS } from '../cpu-model/offered.js';
+import { CAPABILITIES, type Capability } from './capability.js';
+import type { Kvm } from './kvm.js';
+import { KvmError } from './kvm-error.js';
+
+const known = new WeakMap<Kvm, HostCapabilities>();
+
+/** The capabilities of `kvm`, read once for each: it takes a millisecond and a VM. Throws `KvmError`. */
+export function hostCapabilities(kvm: Kvm): HostCapabilities {
+  const before = known.get(kvm);
+  if (before) return before;
+  const read = readHostCapabilities(kvm);
+  known.set(kvm, read);
+  return read;
+}
+
+function readHostCapabilities(kvm: Kvm): HostCapabilities {
+  const supportedCpuid = kvm.supportedCpuid();
+  using vm = kvm.createVm();
+  const capabilities = (Object.keys(CAPABILITIES) as Capability[])
+    .map((name) => [name, vm.checkExtension(name)] as const)
+    .filter(([, value]) => value !== 0);
+  const bare = bareTable(supportedCpuid);
+  const vcpu = vm.createVcpu(0);
+  vcpu.setCpuid2(bare);
+  return {
+    facts: kvm.facts,
+    supportedCpuid,
+    emulatedCpuid: emulatedCpuid(kvm),
+    hostCpuid: kvm.hostCpuid(),
+    msrIndices: kvm.msrIndices(),
+    featureMsrs: kvm.featureMsrs(),
+    cpuidAdditions: additionsOf(bare, vcpu.getCpuid2()),
+    capabilities: Object.fromEntries(capabilities),
+  };
+}
+
+/** Kernels without KVM_CAP_EXT_EMUL_CPUID emulate nothing. */
+function emulatedCpuid(kvm: Kvm): CpuidTable {
+  try {
+    return kvm.emulatedCpuid();
+  } catch (error) {
+    if (error instanceof KvmError && error.errno === 'ENOTTY') return new CpuidTable([]);
+    throw error;
+  }
+}
+
+const NOTHING = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+/** The least that a leaf 0xD may say: x87 and SSE. KVM computes sizes even into a row of zeros. */
+const LEAST_XSAVE = { eax: 3, ebx: 0x240, ecx: 0x240, edx: 0 };
+
+/** A table without any feature: this host's ranges and vendor, and an empty row for every feature word. */
+function bareTable(supported: CpuidTable): CpuidTable {
+  const places = new Map(FEATURE_WORDS.map(([leaf, subleaf]) => [`${leaf}.${subleaf}`, { leaf, subleaf }]));
+  return new CpuidTable([
+    ...[0, 0x80000000].flatMap((leaf) => supported.get(leaf) ?? []),
+    ...[...places.values()].map((place) => ({
+      ...place,
+      ...(place.leaf === 0xd && place.subleaf === 0 ? LEAST_XSAVE : NOTHING),
+    })),
+  ]);
+}
+
+/** The bits that came back and were not given; rows without any are left out. */
+function additionsOf(given: CpuidTable, got: CpuidTable): CpuidTable {
+  const expected = derivedTable(given, POWER_ON);
+  const rows = got.rows.map((row): CpuidRow => {
+    const before = expected.get(row.leaf, row.subleaf);
+    const added = Object.fromEntries(REGISTERS.map((name) => [name, (row[name] & ~(before?.[name] ?? 0)) >>> 0]));
+    return { ...row, ...added };
+  });
+  return new CpuidTable(rows.filter((row) => REGISTERS.some((name) => row[name] !== 0)));
+}
