@@ -1,0 +1,117 @@
+/** Differences of CPUID tables and shortfalls of a host, as reasons: one for each bit of a feature word, by the feature's name. */
+import { type CpuidField, type CpuidRow, type CpuidTable, fieldName, REGISTERS } from '../../corpora/cpuid.js';
+import { hex32 } from '../../corpora/hex.js';
+import { type Layer, type Reason, type ReasonFacts, reason } from '../../corpora/verdict.js';
+import type { Shortfall } from './offered.js';
+
+/** Gives the name of a CPUID bit (`corpora/features`), or undefined where nobody names it. */
+export type FeatureNamer = (field: CpuidField, bit: number) => string | undefined;
+
+/** Where in a run a reason arose. */
+export interface ReasonPlace {
+  readonly step: string;
+  readonly vcpu: number;
+  readonly nameOf: FeatureNamer;
+}
+
+/** A register that is `wanted` by the identity and `got` here. */
+export interface RegisterDifference extends CpuidField {
+  readonly wanted: number;
+  readonly got: number;
+}
+
+/**
+ * The reasons for one register. Bits that have a name get one each; a difference in bits without any name is one reason for the register.
+ * `code`, `layer` and `verb` say what happened (`kernel shows`).
+ */
+export function registerReasons(
+  { wanted, got, ...field }: RegisterDifference,
+  differing: number,
+  { step, vcpu, nameOf }: ReasonPlace,
+  { code, layer, verb }: { readonly code: string; readonly layer: Layer; readonly verb: string },
+): Reason[] {
+  const facts = {
+    ...{ code, step, vcpu, layer },
+    leaf: hex32(field.leaf),
+    subleaf: field.subleaf === null ? null : hex32(field.subleaf),
+    register: field.register,
+    contract: hex32(wanted),
+    guest: hex32(got),
+  } satisfies Partial<ReasonFacts>;
+  const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (differing >>> bit) & 1);
+  if (bits.every((bit) => nameOf(field, bit) === undefined))
+    return [
+      reason({ ...facts, message: `CPUID ${fieldName(field)}: contract ${hex32(wanted)}, ${verb} ${hex32(got)}` }),
+    ];
+  return bits.map((bit) => {
+    const feature = nameOf(field, bit) ?? null;
+    const name = `CPUID ${fieldName(field, bit)}${feature === null ? '' : ` (${feature})`}`;
+    return reason({
+      ...facts,
+      bit,
+      feature,
+      message: `${name}: contract ${(wanted >>> bit) & 1}, ${verb} ${(got >>> bit) & 1}`,
+    });
+  });
+}
+
+const SHORTFALL = {
+  feature: { code: 'cpuid-not-offered', layer: 'kernel', verb: 'host offers' },
+  content: { code: 'cpuid-content-differs', layer: 'host-cpu', verb: 'host has' },
+  'xsave-layout': { code: 'xsave-layout-differs', layer: 'host-cpu', verb: 'host CPU has' },
+} as const;
+
+export const shortfallReasons = (found: readonly Shortfall[], place: ReasonPlace): Reason[] =>
+  found.flatMap(({ kind, offered, missing, ...field }) =>
+    registerReasons({ ...field, got: offered }, missing, place, SHORTFALL[kind]),
+  );
+
+/** The features of shortfalls, for a list of what was forced: names where there are any, else `7.0.EBX[9]`. */
+export const shortfallNames = (found: readonly Shortfall[], nameOf: FeatureNamer): string[] =>
+  found.flatMap((field) =>
+    Array.from({ length: 32 }, (_, bit) => bit)
+      .filter((bit) => (field.missing >>> bit) & 1)
+      .map((bit) => nameOf(field, bit) ?? fieldName(field, bit)),
+  );
+
+const ALTERED = { code: 'cpuid-altered', layer: 'kernel', verb: 'kernel shows' } as const;
+const EMPTY = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+
+/** Every difference of what a kernel was given and what it gives back: rows first named, then bit by bit. None = equal. */
+export function alterations(wanted: CpuidTable, got: CpuidTable, place: ReasonPlace): Reason[] {
+  const lost = wanted.rows.filter(({ leaf, subleaf }) => !got.get(leaf, subleaf));
+  return [
+    ...lost.flatMap((row) => [
+      rowReason('cpuid-row-removed', row, 'removed by the kernel', place),
+      ...rowReasons(row, { ...row, ...EMPTY }, place),
+    ]),
+    ...got.rows.flatMap((row) => {
+      const before = wanted.get(row.leaf, row.subleaf);
+      if (before) return rowReasons(before, row, place);
+      return [
+        rowReason('cpuid-row-added', row, 'added by the kernel', place),
+        ...rowReasons({ ...row, ...EMPTY }, row, place),
+      ];
+    }),
+  ];
+}
+
+function rowReason(code: string, { leaf, subleaf }: CpuidRow, what: string, { step, vcpu }: ReasonPlace): Reason {
+  const name = fieldName({ leaf, subleaf, register: 'eax' }).replace(/\.EAX$/, '');
+  return reason({
+    ...{ code, step, vcpu, layer: 'kernel' as const },
+    leaf: hex32(leaf),
+    subleaf: subleaf === null ? null : hex32(subleaf),
+    message: `CPUID ${name}: row ${what}`,
+  });
+}
+
+const rowReasons = (wanted: CpuidRow, got: CpuidRow, place: ReasonPlace): Reason[] =>
+  REGISTERS.filter((register) => wanted[register] !== got[register]).flatMap((register) =>
+    registerReasons(
+      { leaf: got.leaf, subleaf: got.subleaf, register, wanted: wanted[register], got: got[register] },
+      wanted[register] ^ got[register],
+      place,
+      ALTERED,
+    ),
+  );
