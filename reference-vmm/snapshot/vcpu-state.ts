@@ -3,6 +3,7 @@ import { hex32, hex64 } from '../../corpora/hex.js';
 import type { MsrValue } from '../../corpora/identity.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import type { StatePart, Vcpu } from '../kvm/kvm.js';
+import { KvmError } from '../kvm/kvm-error.js';
 
 /**
  * The parts that travel, in the order in which a destination must take them: the local APIC needs the APIC base of `sregs`, XCR0 must stand before
@@ -62,32 +63,56 @@ export function readableMsrs(vcpu: Vcpu, indices: readonly number[]): MsrValue[]
  * Gives a vCPU, whose CPUID is set, the state. Precondition: it has not run. Gives a reason for every MSR that the kernel would not take or did not
  * keep; the vCPU must not run then. Throws `KvmError` where the kernel refuses a whole part.
  */
-export function giveVcpuState(vcpu: Vcpu, state: VcpuState): Reason[] {
+export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination'): Reason[] {
+  const frequency = giveTscKhz(vcpu, state, step);
   for (const name of TRAVELLING_PARTS.filter((part) => part !== 'mp-state')) vcpu.setState(name, state.parts[name]);
-  const refused = setAllMsrs(vcpu, inSetOrder(state.msrs), state.index);
+  const msrs = setMsrsOrReasons(vcpu, inSetOrder(state.msrs), state.index, step);
   vcpu.setState('mp-state', state.parts['mp-state']);
-  return refused.length > 0 ? refused : notKept(vcpu, state);
+  return [...frequency, ...msrs];
+}
+
+/** KVM takes a frequency within its tolerance (250 ppm) without TSC scaling; any other needs hardware that scales. */
+function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string): Reason[] {
+  const own = vcpu.getTscKhz();
+  if (own === tscKhz) return [];
+  try {
+    vcpu.setTscKhz(tscKhz);
+    return [];
+  } catch (error) {
+    if (!(error instanceof KvmError)) throw error;
+    const message = `TSC of ${tscKhz} kHz, here ${own} kHz: ${error.message}`;
+    return [reason({ code: 'tsc-frequency', step, vcpu: index, layer: 'host-cpu', message })];
+  }
+}
+
+/**
+ * Sets MSRs in the order given, and reads them back. Gives a reason for each that the kernel would not take, or where it took all, for each
+ * that it did not keep (those that count time aside).
+ */
+export function setMsrsOrReasons(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): Reason[] {
+  const refused = setAllMsrs(vcpu, msrs, index, step);
+  return refused.length > 0 ? refused : notKept(vcpu, msrs, index, step);
 }
 
 const rank = ({ index }: MsrValue): number => (SET_FIRST.has(index) ? 0 : SET_LAST.has(index) ? 2 : 1);
 const inSetOrder = (msrs: readonly MsrValue[]): MsrValue[] => [...msrs].sort((a, b) => rank(a) - rank(b));
 
 /** Sets all; at each MSR that the kernel refuses it notes the reason and goes on behind it, so that all are named. */
-function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number): Reason[] {
+function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): Reason[] {
   const reasons: Reason[] = [];
   for (let rest = msrs; rest.length > 0; ) {
     const set = vcpu.setMsrs(rest);
     const at = rest[set];
     if (!at) break;
-    reasons.push(msrReason('msr-not-settable', index, at, null, 'the kernel does not take it'));
+    reasons.push(msrReason('msr-not-settable', { index, step }, at, null, 'the kernel does not take it'));
     rest = rest.slice(set + 1);
   }
   return reasons;
 }
 
 /** MSRs that read otherwise than they were set; those that count time aside. */
-function notKept(vcpu: Vcpu, state: VcpuState): Reason[] {
-  const steady = state.msrs.filter(({ index }) => !TIME.has(index));
+function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], vcpuIndex: number, step: string): Reason[] {
+  const steady = msrs.filter(({ index }) => !TIME.has(index));
   const now = new Map(
     readableMsrs(
       vcpu,
@@ -97,20 +122,32 @@ function notKept(vcpu: Vcpu, state: VcpuState): Reason[] {
   return steady
     .filter(({ index, value }) => now.get(index) !== value)
     .map((msr) =>
-      msrReason('msr-not-kept', state.index, msr, now.get(msr.index) ?? null, 'the kernel took it and did not keep it'),
+      msrReason(
+        'msr-not-kept',
+        { index: vcpuIndex, step },
+        msr,
+        now.get(msr.index) ?? null,
+        'the kernel took it and did not keep it',
+      ),
     );
 }
 
-function msrReason(code: string, vcpu: number, { index, value }: MsrValue, now: bigint | null, why: string): Reason {
+function msrReason(
+  code: string,
+  place: { readonly index: number; readonly step: string },
+  { index, value }: MsrValue,
+  now: bigint | null,
+  why: string,
+): Reason {
   const guest = now === null ? null : hex64(now);
   return reason({
     code,
-    step: 'destination',
-    vcpu,
+    step: place.step,
+    vcpu: place.index,
     msr: hex32(index),
     contract: hex64(value),
     guest,
     layer: 'kernel',
-    message: `MSR ${hex32(index)}: source ${hex64(value)}${guest ? `, destination ${guest}` : ''}: ${why}`,
+    message: `MSR ${hex32(index)}: given ${hex64(value)}${guest ? `, kept ${guest}` : ''}: ${why}`,
   });
 }

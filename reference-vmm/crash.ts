@@ -1,0 +1,93 @@
+/** The end of a guest that cannot go on: why, where, and with which registers and instruction. */
+import { hexShort } from '../corpora/hex.js';
+import type { VcpuExit } from './kvm/exit.js';
+import { type GuestMemory, gpa } from './kvm/guest-memory.js';
+import { exitName } from './kvm/ioctl.js';
+import type { Vcpu } from './kvm/kvm.js';
+import { GENERAL_REGISTERS, type Regs, type Sregs } from './kvm/registers.js';
+
+export interface Crash {
+  /** Stable: `internal-error`, `fail-entry`, `unknown-exit`, `guest-address`, `triple-fault` where a reset could not follow. */
+  readonly cause: string;
+  /** One line for a person. */
+  readonly message: string;
+  readonly regs: Regs;
+  readonly sregs: Sregs;
+  /** The instruction at CS:RIP, up to 15 bytes; empty where it cannot be read. */
+  readonly instruction: Uint8Array;
+}
+
+/** KVM_INTERNAL_ERROR_* of linux/kvm.h. */
+const SUBERRORS: Readonly<Record<number, string>> = {
+  1: 'emulation failed',
+  2: 'simultaneous exceptions',
+  3: 'exit during event delivery',
+  4: 'unexpected exit reason',
+};
+/** KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES. */
+const HAS_INSTRUCTION = 1n;
+const INSTRUCTION_CAP = 15;
+const CR0_PG = 1n << 31n;
+
+/** Describes the exit that ended a guest. */
+export function crashOf(exit: VcpuExit, vcpu: Vcpu, memory: GuestMemory): Crash {
+  if (exit.reason === 'internal-error') {
+    const why = SUBERRORS[exit.suberror] ?? 'unknown';
+    const what = `KVM_EXIT_INTERNAL_ERROR, suberror ${exit.suberror} (${why})`;
+    return crash('internal-error', what, vcpu, memory, exit.suberror === 1 ? reportedInstruction(exit.data) : null);
+  }
+  if (exit.reason === 'fail-entry')
+    return crash(
+      'fail-entry',
+      `KVM_EXIT_FAIL_ENTRY, hardware reason 0x${exit.hardwareReason.toString(16)} on CPU ${exit.cpu}`,
+      vcpu,
+      memory,
+    );
+  if (exit.reason === 'unknown') return crash('unknown-exit', `${exitName(exit.code)}, not handled`, vcpu, memory);
+  if (exit.reason === 'system-event') return crash('unknown-exit', `system event ${exit.type}`, vcpu, memory);
+  return crash('unknown-exit', `unexpected exit '${exit.reason}'`, vcpu, memory);
+}
+
+/** A crash whose cause is known to the caller; `what` begins its message. */
+export function crash(
+  cause: string,
+  what: string,
+  vcpu: Vcpu,
+  memory: GuestMemory,
+  reported: Uint8Array | null = null,
+): Crash {
+  const regs = vcpu.getRegs();
+  const sregs = vcpu.getSregs();
+  const instruction = reported ?? fetchInstruction(regs, sregs, memory);
+  const bytes = Buffer.from(instruction).toString('hex').replace(/../g, ' $&');
+  const at = `${sregs.cs.selector.toString(16)}:${regs.rip.toString(16)}`;
+  return {
+    cause,
+    message: `${what} at ${at}, instruction bytes${bytes || ' unreadable'}; ${registerLine(regs, sregs)}`,
+    ...{ regs, sregs, instruction },
+  };
+}
+
+/** The bytes that KVM says it could not emulate: flags, then length and bytes (struct emulation_failure). */
+function reportedInstruction(data: readonly bigint[]): Uint8Array | null {
+  if (data.length < 3 || !(data[0]! & HAS_INSTRUCTION)) return null;
+  const bytes = new Uint8Array(BigUint64Array.of(data[1]!, data[2]!).buffer);
+  return bytes.slice(1, 1 + Math.min(bytes[0]!, INSTRUCTION_CAP));
+}
+
+/** What stands at CS:RIP; only without paging, where linear addresses are physical. */
+function fetchInstruction({ rip }: Regs, { cs, cr0 }: Sregs, memory: GuestMemory): Uint8Array {
+  if (cr0 & CR0_PG) return new Uint8Array(0);
+  const address = Number(BigInt.asUintN(32, cs.base + rip));
+  for (const { gpa: base, bytes } of memory.regions) {
+    const left = base + bytes.length - address;
+    if (address >= base && left > 0) return memory.at(gpa(address), Math.min(left, INSTRUCTION_CAP)).slice();
+  }
+  return new Uint8Array(0);
+}
+
+const registerLine = (regs: Regs, { cr0, cr2, cr3, cr4, efer }: Sregs): string =>
+  [...GENERAL_REGISTERS.map((name) => [name, regs[name]] as const), ...Object.entries({ cr0, cr2, cr3, cr4, efer })]
+    .filter(([name, value]) => value !== 0n || name === 'rax')
+    .map(([name, value]) => `${name}=${value < 2n ** 32n ? hexShort(Number(value)) : `0x${value.toString(16)}`}`)
+    .join(' ');

@@ -1,0 +1,298 @@
+/** The monitor: a machine of one vCPU, memory and a few devices, and the loop that runs it. */
+
+import type { CpuidTable } from '../corpora/cpuid.js';
+import { InputError, MachineError } from '../corpora/errors.js';
+import type { CpuIdentity } from '../corpora/identity.js';
+import type { Reason } from '../corpora/verdict.js';
+import { planBoot } from './boot/boot.js';
+import { entryRegs, entrySregs } from './boot/entry.js';
+import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
+import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
+import type { FeatureNamer } from './cpu-model/differences.js';
+import { type Crash, crash, crashOf } from './crash.js';
+import { DebugExit } from './devices/debug-exit.js';
+import { type DeviceEvent, PortBus } from './devices/device.js';
+import { ProbePort } from './devices/probe-port.js';
+import { ResetPorts } from './devices/reset-ports.js';
+import { Serial16550 } from './devices/serial-16550.js';
+import { hostCapabilities } from './kvm/capabilities.js';
+import type { VcpuExit } from './kvm/exit.js';
+import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js';
+import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
+import { realize } from './realize.js';
+import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
+import { giveVcpuState, takeVcpuState } from './snapshot/vcpu-state.js';
+
+export interface MachineOptions {
+  /** Names CPUID bits in reasons: `featureName` of corpora/features. */
+  readonly nameOf: FeatureNamer;
+  /** RAM in bytes, a multiple of 4096. */
+  readonly memoryBytes?: number;
+  /** What `start` and `reset` boot. A machine that is only to take a state needs it for later resets. */
+  readonly boot?: BootOptions;
+  readonly allowAltered?: boolean;
+  readonly forceFeatures?: boolean;
+  /** For reasons: the step of the scenario; default `boot`. */
+  readonly step?: string;
+  /** Gets what the guest writes to COM1. */
+  readonly onSerial?: (byte: number) => void;
+}
+
+/** A machine ready to start or to take a state, or why there is none. */
+export type Creation =
+  | {
+      readonly kind: 'created';
+      readonly machine: Machine;
+      readonly altered: readonly Reason[];
+      readonly forced: readonly string[];
+      /** KVM_GET_CPUID2 of each vCPU. */
+      readonly readBack: readonly CpuidTable[];
+    }
+  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
+
+export type MachineEvent =
+  | Exclude<DeviceEvent, { readonly kind: 'reset' }>
+  /** The guest asks for a reset; `machine.reset()` does it. */
+  | { readonly kind: 'reset'; readonly by: 'reset-control' | 'keyboard' | 'fast-reset' | 'init' | 'triple-fault' }
+  /** HLT without a local APIC to wake it. */
+  | { readonly kind: 'halted' }
+  | { readonly kind: 'crashed'; readonly crash: Crash }
+  /** The time was over; `crash` says where the guest was. */
+  | { readonly kind: 'timed-out'; readonly crash: Crash }
+  /** A signal came: let the event loop turn, then run again. */
+  | { readonly kind: 'interrupted' };
+
+/** The probe, its modules and all CPUID rows fit; each page more costs time. */
+export const DEFAULT_MEMORY_BYTES = 4 * 1024 * 1024;
+/** RAM ends where the PC's devices begin. */
+const MEMORY_CAP = 0xc000_0000;
+const MEMORY_MINIMUM = 0x20_0000;
+/** Pins of the IOAPIC that userspace would serve; there is none, but KVM wants a number. */
+const SPLIT_IRQCHIP_ROUTES = 24n;
+
+export class Machine implements Disposable {
+  readonly identity: CpuIdentity;
+  readonly memoryBytes: number;
+  readonly #kvm: Kvm;
+  readonly #vm: Vm;
+  readonly #vcpu: Vcpu;
+  readonly #memory: GuestMemory;
+  readonly #serial: Serial16550;
+  readonly #bus: PortBus;
+  readonly #plan: BootPlan | null;
+  /** Events of accesses that were finished before their turn. */
+  readonly #events: MachineEvent[] = [];
+  #fresh = true;
+
+  private constructor(kvm: Kvm, vm: Vm, identity: CpuIdentity, options: MachineOptions) {
+    const { memoryBytes = DEFAULT_MEMORY_BYTES, boot, onSerial = () => undefined } = options;
+    this.#kvm = kvm;
+    this.#vm = vm;
+    this.identity = identity;
+    this.memoryBytes = memoryBytes;
+    this.#plan = boot ? planBoot(boot, memoryBytes) : null;
+    // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
+    vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
+    this.#memory = vm.createMemory([
+      { gpa: 0, bytes: memoryBytes },
+      { gpa: ROM_BASE, bytes: ROM_BYTES, readOnly: true },
+    ]);
+    fillRom(this.#memory.at(gpa(ROM_BASE), ROM_BYTES));
+    this.#vcpu = vm.createVcpu(identity.vcpus[0]!.apicId);
+    this.#serial = new Serial16550(onSerial);
+    this.#bus = new PortBus([this.#serial, new DebugExit(), new ResetPorts(), new ProbePort(this.#memory)]);
+  }
+
+  /**
+   * Makes the machine of an identity on `kvm` and realizes its CPU; nothing has run yet. Throws `InputError` on a bad image or memory
+   * size, `KvmError` where KVM fails. All is released on every path but `created`.
+   */
+  static create(kvm: Kvm, identity: CpuIdentity, options: MachineOptions): Creation {
+    checkMemoryBytes(options.memoryBytes ?? DEFAULT_MEMORY_BYTES);
+    if (identity.vcpus.length !== 1)
+      throw new MachineError('smp-not-supported', `${identity.vcpus.length} vCPUs: this monitor runs one`);
+    const vm = kvm.createVm();
+    try {
+      const machine = new Machine(kvm, vm, identity, options);
+      const { reasons, altered, forced, readBack } = realize(machine.#vcpu, identity.vcpus[0]!, identity.msrs, {
+        ...options,
+        step: options.step ?? 'boot',
+        host: hostCapabilities(kvm),
+      });
+      if (reasons.length === 0) return { kind: 'created', machine, altered, forced, readBack: [readBack!] };
+      vm[Symbol.dispose]();
+      return { kind: 'refused', reasons };
+    } catch (error) {
+      vm[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Loads the image and sets the entry state. Throws `InputError` `nothing-to-boot` where the machine was made without `boot`. */
+  start(): void {
+    if (!this.#plan) throw new InputError('nothing-to-boot', 'the machine has no image to boot');
+    applyLoads(this.#plan, this.#memory, this.#fresh);
+    this.#fresh = false;
+    this.#vcpu.setSregs(entrySregs(this.#vcpu.getSregs()));
+    this.#vcpu.setRegs(entryRegs(this.#plan.entry));
+  }
+
+  /** Queues bytes for the guest to read from COM1. */
+  sendSerial(bytes: Uint8Array): void {
+    this.#serial.send(bytes);
+  }
+
+  /** Runs the guest until something happens that the caller must know, at most `timeoutMs`. Throws `KvmError`. */
+  run({ timeoutMs }: { readonly timeoutMs: number }): MachineEvent {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const event = this.#events.shift() ?? this.#handle(this.#vcpu.run(deadline));
+      if (event) return event;
+    }
+  }
+
+  #handle(exit: VcpuExit): MachineEvent | null {
+    switch (exit.reason) {
+      case 'io':
+        return this.#serve(() => this.#bus.serve(exit));
+      case 'mmio':
+        // No device is in memory: reads give all ones, writes are lost.
+        if (exit.direction === 'read') exit.data.fill(0xff);
+        return null;
+      case 'rdmsr':
+      case 'wrmsr':
+        exit.answer('#GP');
+        return null;
+      case 'hlt':
+        return { kind: 'halted' };
+      case 'shutdown':
+        return { kind: 'reset', by: 'triple-fault' };
+      case 'interrupted':
+        return { kind: 'interrupted' };
+      case 'timeout':
+        return { kind: 'timed-out', crash: crash('timed-out', 'the time was over', this.#vcpu, this.#memory) };
+      default:
+        return { kind: 'crashed', crash: crashOf(exit, this.#vcpu, this.#memory) };
+    }
+  }
+
+  /** The first event; the others of a string instruction wait. A device that is given a bad address ends the guest. */
+  #serve(access: () => DeviceEvent[]): MachineEvent | null {
+    try {
+      const [first = null, ...others] = access();
+      this.#events.push(...others);
+      return first;
+    } catch (error) {
+      if (!(error instanceof GuestAddressError)) throw error;
+      return { kind: 'crashed', crash: crash('guest-address', error.message, this.#vcpu, this.#memory) };
+    }
+  }
+
+  /**
+   * Resets the machine in its VM, as the reset line of a PC: every register and MSR as at power-on, devices reset, the image loaded
+   * anew; the rest of memory stays. Throws `MachineError` `reset-incomplete` where the kernel would not take a power-on value.
+   */
+  reset(): void {
+    this.#settle();
+    this.#events.length = 0;
+    const reasons = giveVcpuState(this.#vcpu, this.#powerOnState());
+    if (reasons.length > 0) throw new MachineError('reset-incomplete', `reset: ${reasons[0]!.message}`);
+    for (const device of this.#bus.devices) device.reset();
+    this.start();
+  }
+
+  /** The state of a vCPU of this identity that never ran, from a VM made for it: no kernel interface resets a vCPU in place. */
+  #powerOnState() {
+    using vm = this.#kvm.createVm();
+    vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
+    const { apicId, cpuid } = this.identity.vcpus[0]!;
+    const vcpu = vm.createVcpu(apicId);
+    vcpu.setCpuid2(cpuid);
+    vcpu.setMsrs(this.identity.msrs);
+    return takeVcpuState(vcpu, 0, this.#kvm.msrIndices());
+  }
+
+  /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
+  saveState(): MachineState {
+    this.#settle();
+    return {
+      identity: this.identity,
+      memoryBytes: this.memoryBytes,
+      clock: this.#vm.getClock(),
+      devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
+      vcpus: [takeVcpuState(this.#vcpu, 0, this.#kvm.msrIndices())],
+      pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
+    };
+  }
+
+  /**
+   * Takes a state in place of `start`, on a machine that has not run. Gives a reason for everything that did not arrive as it left;
+   * with any the machine must not run. Throws `KvmError` where the kernel refuses a whole part, `InputError` on a state of another machine.
+   */
+  loadState(state: MachineState): Reason[] {
+    if (state.memoryBytes !== this.memoryBytes)
+      throw new InputError(
+        'other-machine',
+        `the state has ${state.memoryBytes} bytes of memory, the machine ${this.memoryBytes}`,
+      );
+    for (const device of this.#bus.devices) loadDevice(device.name, state, (saved) => device.load(saved));
+    const memory = this.#memory;
+    for (const { gpa: address, bytes } of state.pages) memory.at(gpa(address), bytes.length).set(bytes);
+    this.#fresh = false;
+    const reasons = giveVcpuState(this.#vcpu, state.vcpus[0]!);
+    // Flags 0: kvmclock goes on from where it stopped; Linux 5.10 refuses any flag.
+    this.#vm.setClock({ ...state.clock, flags: 0 });
+    return reasons;
+  }
+
+  /** Finishes the access that the guest is in the middle of. */
+  #settle(): void {
+    for (let exit = this.#vcpu.settle(); exit; exit = this.#vcpu.settle()) {
+      const event = this.#handle(exit);
+      if (event) this.#events.push(event);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#vm[Symbol.dispose]();
+  }
+}
+
+function checkMemoryBytes(bytes: number): void {
+  if (!Number.isInteger(bytes) || bytes % PAGE_BYTES !== 0 || bytes < MEMORY_MINIMUM || bytes > MEMORY_CAP)
+    throw new InputError(
+      'bad-memory-size',
+      `${bytes} bytes of memory: allowed are multiples of ${PAGE_BYTES} from ${MEMORY_MINIMUM} to ${MEMORY_CAP}`,
+      { given: `${bytes}` },
+    );
+}
+
+/** The pages that are not all zero. */
+function pagesOf(memory: Uint8Array): Page[] {
+  const words = new BigUint64Array(memory.buffer, memory.byteOffset, memory.length / 8);
+  const perPage = PAGE_BYTES / 8;
+  const pages: Page[] = [];
+  for (let page = 0; page * PAGE_BYTES < memory.length; page++)
+    if (words.subarray(page * perPage, (page + 1) * perPage).some((word) => word !== 0n))
+      pages.push({ gpa: page * PAGE_BYTES, bytes: memory.slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES) });
+  return pages;
+}
+
+function loadDevice(name: string, { devices }: MachineState, load: (saved: unknown) => void): void {
+  if (!(name in devices)) throw new InputError('other-machine', `the state has no device '${name}'`);
+  try {
+    load(devices[name]);
+  } catch (error) {
+    throw new InputError('other-machine', `the state of device '${name}' is malformed: ${(error as Error).message}`);
+  }
+}
+
+/** `machine.run`, where the event loop may turn when a signal came: handlers of SIGINT then run in time. */
+export async function runAsync(machine: Machine, { timeoutMs }: { readonly timeoutMs: number }): Promise<MachineEvent> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const event = machine.run({ timeoutMs: deadline - performance.now() });
+    if (event.kind !== 'interrupted') return event;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}

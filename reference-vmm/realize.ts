@@ -1,0 +1,69 @@
+/** Gives a vCPU its identity: CPUID and MSRs, checked against what the host offers, set, read back and compared before it runs. */
+import type { CpuidTable } from '../corpora/cpuid.js';
+import type { HostCapabilities } from '../corpora/host-capabilities.js';
+import type { MsrValue, VcpuIdentity } from '../corpora/identity.js';
+import { type Reason, reason } from '../corpora/verdict.js';
+import { derivedTable, POWER_ON } from './cpu-model/derived.js';
+import { alterations, type FeatureNamer, shortfallNames, shortfallReasons } from './cpu-model/differences.js';
+import { shortfalls } from './cpu-model/offered.js';
+import type { Vcpu } from './kvm/kvm.js';
+import { KvmError } from './kvm/kvm-error.js';
+import { setMsrsOrReasons } from './snapshot/vcpu-state.js';
+
+export interface RealizeOptions {
+  readonly host: HostCapabilities;
+  /** Names CPUID bits in reasons: `featureName` of corpora/features. */
+  readonly nameOf: FeatureNamer;
+  /** For reasons: the step of the scenario. */
+  readonly step: string;
+  /** Run although the kernel alters the table: the differences are `altered`, not `reasons`. */
+  readonly allowAltered?: boolean;
+  /** Run although the host does not offer all: the features are `forced`, not `reasons`. */
+  readonly forceFeatures?: boolean;
+}
+
+/** What came of it. With any reason the vCPU must not run. */
+export interface Realization {
+  readonly reasons: readonly Reason[];
+  /** SET minus GET, under `allowAltered`. */
+  readonly altered: readonly Reason[];
+  /** Features exposed although not offered, under `forceFeatures`. */
+  readonly forced: readonly string[];
+  /** KVM_GET_CPUID2; null where the kernel would not take the table. */
+  readonly readBack: CpuidTable | null;
+}
+
+/**
+ * Realizes one vCPU of an identity on a vCPU that has not run. All that is wrong is named at once: what is not offered, what the
+ * kernel changed, which MSR it would not take.
+ */
+export function realize(
+  vcpu: Vcpu,
+  { index, cpuid }: VcpuIdentity,
+  msrs: readonly MsrValue[],
+  { host, nameOf, step, allowAltered = false, forceFeatures = false }: RealizeOptions,
+): Realization {
+  const place = { step, vcpu: index, nameOf };
+  const missing = shortfalls(cpuid, host);
+  // Another layout cannot be forced: the guest would save and restore the wrong bytes.
+  const forceable = forceFeatures ? missing.filter(({ kind }) => kind !== 'xsave-layout') : [];
+  const refused = missing.filter((found) => !forceable.includes(found));
+  const reasons = shortfallReasons(refused, place);
+  const forced = [...new Set(shortfallNames(forceable, nameOf))];
+  try {
+    vcpu.setCpuid2(cpuid);
+  } catch (error) {
+    if (!(error instanceof KvmError)) throw error;
+    const refusal = reason({ code: 'cpuid-not-settable', step, vcpu: index, layer: 'kernel', message: error.message });
+    return { reasons: [...reasons, refusal], altered: [], forced, readBack: null };
+  }
+  const readBack = vcpu.getCpuid2();
+  const changes = alterations(derivedTable(cpuid, POWER_ON), readBack, place);
+  const unset = setMsrsOrReasons(vcpu, msrs, index, step);
+  return {
+    reasons: [...reasons, ...(allowAltered ? [] : changes), ...unset],
+    altered: allowAltered ? changes : [],
+    forced,
+    readBack,
+  };
+}
