@@ -83,7 +83,10 @@ export function parseLog(text: string, name: string): ResultLog {
   if (head?.type !== 'run')
     throw new InputError('bad-result-log', `${name}: not a guest-abi result log`, { given: name });
   if ((head.schema as string) !== LOG_SCHEMA)
-    throw new InputError('bad-result-log', `${name}: schema '${head.schema as string}', this version reads '${LOG_SCHEMA}'`);
+    throw new InputError(
+      'bad-result-log',
+      `${name}: schema '${head.schema as string}', this version reads '${LOG_SCHEMA}'`,
+    );
   const ends = parsed.filter((line) => line.type === 'end');
   return {
     version: head.version,

@@ -1,0 +1,39 @@
+/** What the parts of the oracle share: what is expected, how differences are told. */
+import type { CpuidField, CpuidTable } from '../../corpora/cpuid.js';
+import type { ObservedMsr } from '../../corpora/observation.js';
+import type { Reason, ReasonFacts } from '../../corpora/verdict.js';
+import type { Volatility } from '../../corpora/volatility/volatility.js';
+import type { CpuidAnswerer } from './expected-cpuid.js';
+
+/** The name of a feature by its bit, or null where the bit has none. */
+export type NameOf = (field: CpuidField, bit: number) => string | null;
+
+export interface CompareContext {
+  readonly volatility: Volatility;
+  readonly nameOf: NameOf;
+  /** What reasons carry as their step. */
+  readonly step: string;
+  readonly answerer: CpuidAnswerer;
+}
+
+/** What one vCPU must show. */
+export interface ExpectedVcpu {
+  readonly index: number;
+  readonly apicId: number;
+  readonly cpuid: CpuidTable;
+  /** A value, or the fault class that RDMSR must raise. */
+  readonly msrs: readonly ObservedMsr[];
+  /** An MSR that was read and is not in `msrs`: must fault with #GP (denied), or is not compared. */
+  readonly otherMsrs: 'denied' | 'not-compared';
+  /**
+   * Rows beyond the maximum of their range. A contract has none, so one is a difference. A table that a kernel read back may have:
+   * a guest that heeds the maximum does not ask for them.
+   */
+  readonly rowsBeyondMaximum: 'different' | 'not-compared';
+}
+
+/** Makes a reason with the step and the vCPU filled in. */
+export type Say = (facts: DifferenceFacts) => Reason;
+
+/** A reason without what the comparison fills in. */
+export type DifferenceFacts = Omit<ReasonFacts, 'step'>;
