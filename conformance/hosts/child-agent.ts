@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { AgentClient } from './agent/client.js';
+import { localSocket } from './bridge.js';
 import type { AgentSession } from './host.js';
 
 const HELLO_DEADLINE_MS = 20_000;
@@ -22,7 +23,7 @@ export async function openChildAgent(
   const end = () => endChild(child);
   try {
     const agent = await AgentClient.connect(child.stdout, child.stdin, HELLO_DEADLINE_MS, () => lastWords);
-    return { agent, lastWords: () => lastWords, [Symbol.asyncDispose]: end };
+    return { agent, socket: localSocket, lastWords: () => lastWords, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     throw error;

@@ -1,4 +1,5 @@
 /** A host as scenarios see it: a kernel + CPU that offers KVM, where agents can be started. */
+import type { Duplex } from 'node:stream';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { HostSummary } from '../../reports/result-log.js';
 import type { AgentClient } from './agent/client.js';
@@ -6,6 +7,8 @@ import type { AgentClient } from './agent/client.js';
 /** A conversation with a fresh agent process on a host; disposing ends the process and its guest. */
 export interface AgentSession extends AsyncDisposable {
   readonly agent: AgentClient;
+  /** A byte stream to a unix socket on the agent's host: connected to, or listened on for one connection. */
+  readonly socket: (kind: 'connect' | 'listen', path: string) => Promise<Duplex>;
 }
 
 export interface Host extends AsyncDisposable {

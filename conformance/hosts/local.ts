@@ -43,6 +43,7 @@ export class LocalHost implements Host {
     const session = this.#idle.pop() ?? (await openAgent());
     return {
       agent: session.agent,
+      socket: session.socket,
       [Symbol.asyncDispose]: async () => {
         const usable = await session.agent.call('close', {}).then(
           () => true,

@@ -183,6 +183,7 @@ function assemble(spec: LabMachineSpec, folder: string, server: Server, path: st
   };
   const cleaned = exit.then(async () => {
     parts.over = true;
+    parts.switchboard?.lose();
     watchdog.kill('SIGKILL');
     for (const socket of sockets) socket.destroy();
     server.close();
@@ -280,9 +281,8 @@ async function withDeadline<T>(work: Promise<T>, deadline: number): Promise<T> {
 
 function bootFailure(spec: LabMachineSpec, error: unknown, console: string): unknown {
   if (!(error instanceof MachineError)) return error;
-  const code = error.code === 'lab-host-ended' ? 'lab-boot-failed' : error.code;
   const words = console ? `; console: ${console}` : '';
-  return new MachineError(code, `lab host ${machineName(spec)} ${error.message}${words}`, {
+  return new MachineError(error.code, `lab host ${machineName(spec)} ${error.message}${words}`, {
     given: machineName(spec),
     cause: error,
   });

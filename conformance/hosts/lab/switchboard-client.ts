@@ -27,7 +27,7 @@ export class Conversation extends Duplex {
 
   /** Takes a line of the host. */
   accept(data: string): void {
-    this.push(this.#lines ? `${data}\n` : Buffer.from(data, 'base64'));
+    if (!this.destroyed) this.push(this.#lines ? `${data}\n` : Buffer.from(data, 'base64'));
   }
 
   /** The other side has ended: what was read before still arrives. */
@@ -35,7 +35,7 @@ export class Conversation extends Duplex {
     if (this.#ended) return;
     this.#ended = true;
     this.words = words;
-    this.push(null);
+    if (!this.destroyed) this.push(null);
     this.emit('ended');
   }
 
@@ -75,6 +75,11 @@ export class Conversation extends Duplex {
     for (const data of lines) this.#send({ number: this.#number, data });
   }
 
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (!this.#ended) this.#send({ number: this.#number, end: { words: '' } });
+    done(error);
+  }
+
   override _final(done: (error?: Error | null) => void): void {
     if (!this.#ended && !this.#lines) this.#send({ number: this.#number, end: { words: '' } });
     done();
@@ -87,18 +92,13 @@ export class Switchboard {
   readonly #open = new Map<number, Conversation>();
   #next = 1;
   #lost = false;
-  /** The host's hello. Rejects where the stream ends before it. */
+  /** The host's hello; pending for ever where the host is lost before it. */
   readonly hello: Promise<SwitchboardHello>;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
-    this.hello = new Promise((resolve, reject) => {
-      stream.once('close', () => reject(new MachineError('lab-host-ended', 'the lab host ended before it was up')));
-      eachLine(stream, (line) => this.#accept(line, resolve));
-    });
-    this.hello.catch(() => {});
+    this.hello = new Promise((resolve) => eachLine(stream, (line) => this.#accept(line, resolve)));
     stream.on('error', () => {});
-    stream.once('close', () => this.#lose());
   }
 
   /** Begins a conversation. On a lost host it ends at once. */
@@ -127,7 +127,8 @@ export class Switchboard {
     }
   }
 
-  #lose(): void {
+  /** The host has ended: ends all conversations. */
+  lose(): void {
     this.#lost = true;
     for (const conversation of this.#open.values()) conversation.finish('');
     this.#open.clear();

@@ -1,0 +1,91 @@
+/** Opens lab hosts by name: boots in parallel as the cores allow, within the memory that the machine has. */
+import { availableParallelism, freemem } from 'node:os';
+import { MachineError } from '../../../corpora/errors.js';
+import { cacheRoot } from '../../packages/cache.js';
+import { type Progress, silent } from '../../packages/progress.js';
+import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
+import { ensureHostImages } from './host-images.js';
+import { ensureInitrd } from './initrd.js';
+import { labKernels } from './kernels.js';
+import { LabHost, type TakeTurn } from './lab-host.js';
+import { MEMORY_MIB } from './lab-machine.js';
+import { chooseLabHosts, type LabChoice, labHostId } from './names.js';
+
+/** The QEMU that lab hosts run on: 7.2 panics newer kernels. */
+export const LAB_QEMU = '10.0';
+
+/** MiB that one lab host may come to take: its memory, QEMU's translations and QEMU itself. */
+const HOST_MIB = MEMORY_MIB + 250;
+
+export interface LabOptions {
+  /** Cache folder; default `cacheRoot()`. */
+  readonly root?: string;
+  readonly onProgress?: Progress;
+}
+
+/**
+ * Opens the lab hosts that the names stand for (each without `lab:`), each once. Uses only what is in the cache.
+ * Throws `InputError` on a wrong name, `MachineError` where the lab is not set up, does not fit into memory, or a host
+ * does not come up; then all others are ended.
+ */
+export async function openLabHosts(names: readonly string[], options: LabOptions = {}): Promise<LabHost[]> {
+  const root = options.root ?? cacheRoot();
+  const kernels = await labKernels(root);
+  const choices = new Map(
+    names.flatMap((name) => chooseLabHosts(name, kernels)).map((choice) => [labHostId(choice), choice]),
+  );
+  requireMemory(choices.size);
+  const qemu = await cachedQemu(LAB_QEMU, root);
+  if (!qemu) throw new MachineError('lab-empty', `QEMU ${LAB_QEMU} is not in the cache: run guest-abi lab setup`);
+  return bootAll([...choices.values()], root, qemu, options.onProgress ?? silent);
+}
+
+function requireMemory(hosts: number): void {
+  const needed = hosts * HOST_MIB;
+  const free = Math.floor(freemem() / 2 ** 20);
+  if (needed <= free) return;
+  throw new MachineError(
+    'lab-memory',
+    `${hosts} lab hosts need ${needed} MiB of memory, and ${free} MiB are free; name fewer`,
+  );
+}
+
+async function bootAll(
+  choices: readonly LabChoice[],
+  root: string,
+  qemu: QemuLauncher,
+  onProgress: Progress,
+): Promise<LabHost[]> {
+  const images = await ensureHostImages(root);
+  const takeTurn = turns(availableParallelism());
+  let done = 0;
+  const starts = choices.map(async (choice) => {
+    const initrd = await ensureInitrd(choice.kernel, { root, offline: true });
+    const host = await LabHost.start(labHostId(choice), { ...choice, initrd, images, qemu }, takeTurn);
+    onProgress({ step: 'booting lab hosts', done: ++done, total: choices.length });
+    return host;
+  });
+  const results = await Promise.allSettled(starts);
+  const hosts = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const failure = results.find((result) => result.status === 'rejected');
+  if (!failure) return hosts;
+  await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+  throw failure.reason;
+}
+
+/** At most `count` works at a time, in the order of asking. */
+export function turns(count: number): TakeTurn {
+  const waiting: (() => void)[] = [];
+  let free = count;
+  return async (work) => {
+    if (free > 0) free--;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else free++;
+    }
+  };
+}
