@@ -9,37 +9,43 @@ export type AskCpuid = (leaf: number, subleaf: number) => Answer;
 
 const highestBit = (word: number): number => (word === 0 ? 0 : 31 - Math.clz32(word));
 
-/** The last subleaf, from the answer to subleaf 0; null where it is found by going on until one has no type. */
-const LAST_SUBLEAF: Readonly<Record<number, (first: Answer, second: () => Answer) => number>> = {
-  7: ({ eax }) => eax,
-  13: (first, second) => {
-    const { ecx, edx } = second();
-    const high = (first.edx | edx) >>> 0;
-    return 1 + (high === 0 ? highestBit((first.eax | ecx) >>> 0) : 32 + highestBit(high));
-  },
-  15: ({ edx }) => highestBit(edx),
-  16: ({ ebx }) => highestBit(ebx),
-  20: ({ eax }) => eax,
-  23: ({ eax }) => eax,
-  24: ({ eax }) => eax,
-  29: ({ eax }) => eax,
-  30: ({ eax }) => eax,
-  32: ({ eax }) => eax,
-  35: ({ eax }) => highestBit(eax),
-  36: ({ eax }) => eax,
-  2147483680: ({ ebx }) => highestBit(ebx),
-};
+type SubleafEnd = (first: Answer) => number;
+const inEax: SubleafEnd = ({ eax }) => eax;
 
-/** Where the list of subleaves ends: at the first, from `from` on, whose type is 0. */
-const TYPE: Readonly<Record<number, { readonly from: number; readonly type: (answer: Answer) => number }>> = {
-  4: { from: 0, type: ({ eax }) => eax & 0x1f },
-  11: { from: 0, type: ({ ecx }) => ecx & 0xff00 },
-  18: { from: 2, type: ({ eax }) => eax & 0xf },
-  27: { from: 0, type: ({ eax }) => eax & 0xfff },
-  31: { from: 0, type: ({ ecx }) => ecx & 0xff00 },
-  2147483677: { from: 0, type: ({ eax }) => eax & 0x1f },
-  2147483686: { from: 0, type: ({ ecx }) => ecx & 0xff00 },
-};
+/** The last subleaf, from the answer to subleaf 0. */
+const LAST_SUBLEAF: ReadonlyMap<number, SubleafEnd> = new Map([
+  [0x7, inEax],
+  [0xd, () => 63],
+  [0xf, ({ edx }) => highestBit(edx)],
+  [0x10, ({ ebx }) => highestBit(ebx)],
+  [0x14, inEax],
+  [0x17, inEax],
+  [0x18, inEax],
+  [0x1d, inEax],
+  [0x1e, inEax],
+  [0x20, inEax],
+  [0x23, ({ eax }) => highestBit(eax)],
+  [0x24, inEax],
+  [0x80000020, ({ ebx }) => highestBit(ebx)],
+]);
+
+interface TypedSubleaves {
+  readonly from: number;
+  readonly type: (answer: Answer) => number;
+}
+const caches: TypedSubleaves = { from: 0, type: ({ eax }) => eax & 0x1f };
+const levels: TypedSubleaves = { from: 0, type: ({ ecx }) => ecx & 0xff00 };
+
+/** Leaves whose list of subleaves ends at the first, from `from` on, whose type is 0. */
+const TYPED_SUBLEAVES: ReadonlyMap<number, TypedSubleaves> = new Map([
+  [0x4, caches],
+  [0xb, levels],
+  [0x12, { from: 2, type: ({ eax }) => eax & 0xf }],
+  [0x1b, { from: 0, type: ({ eax }) => eax & 0xfff }],
+  [0x1f, levels],
+  [0x8000001d, caches],
+  [0x80000026, levels],
+]);
 
 /** Every row that the probe would send, in its order. */
 export function sweepCpuid(ask: AskCpuid): CpuidRow[] {
@@ -66,19 +72,15 @@ function sweepRange(base: number, ask: AskCpuid): void {
 /** All subleaves of a leaf, and one beyond. */
 function sweepLeaf(leaf: number, ask: AskCpuid): void {
   const first = ask(leaf, 0);
-  const ending = TYPE[leaf];
-  if (ending) sweepUntilNoType(leaf, first, ending, ask);
-  const last = LAST_SUBLEAF[leaf];
-  if (last) {
-    let asked = 0;
-    const told = last(first, () => ask(leaf, ++asked));
-    const end = told < CPUID_RANGE_CAP ? told : 0;
-    do ask(leaf, ++asked);
-    while (asked <= end);
-  }
+  const typed = TYPED_SUBLEAVES.get(leaf);
+  if (typed) sweepUntilNoType(leaf, first, typed, ask);
+  const last = LAST_SUBLEAF.get(leaf)?.(first);
+  if (last === undefined) return;
+  const end = last < CPUID_RANGE_CAP ? last : 0;
+  for (let subleaf = 1; subleaf <= end + 1; subleaf++) ask(leaf, subleaf);
 }
 
-function sweepUntilNoType(leaf: number, first: Answer, { from, type }: (typeof TYPE)[number], ask: AskCpuid): void {
+function sweepUntilNoType(leaf: number, first: Answer, { from, type }: TypedSubleaves, ask: AskCpuid): void {
   let subleaf = 0;
   let answer = first;
   while (subleaf < from) answer = ask(leaf, ++subleaf);
