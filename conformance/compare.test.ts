@@ -74,21 +74,18 @@ for (const vendor of Object.keys(VENDORS) as (keyof typeof VENDORS)[]) {
   });
 
   void t.test(`${vendor}: every bit of every CPUID answer, flipped, is caught at its place`, async (t) => {
-    let flips = 0;
     const missed: string[] = [];
     seen.cpuid.forEach((answer, i) => {
-      for (const register of REGISTERS) {
-        for (let bit = 0; bit < 32; bit++, flips++) {
-          const flipped = { ...answer, [register]: (answer[register] ^ (1 << bit)) >>> 0 };
-          const reasons = differences({ ...seen, cpuid: seen.cpuid.with(i, flipped) });
-          const place = reasons.filter((one) => one.register === register && Number(one.leaf) === answer.leaf);
-          if (place.length !== 1 || place[0]!.bit !== bit)
-            missed.push(`${answer.leaf}.${answer.subleaf} ${register} ${bit}`);
-        }
+      for (let bit = 0; bit < 32; bit++) {
+        const flipped = REGISTERS.map((register) => [register, (answer[register] ^ (1 << bit)) >>> 0]);
+        const cpuid = seen.cpuid.with(i, { ...answer, ...Object.fromEntries(flipped) });
+        const caught = differences({ ...seen, cpuid }).map((one) => `${Number(one.leaf)} ${one.register} ${one.bit}`);
+        const all = REGISTERS.map((register) => `${answer.leaf} ${register} ${bit}`);
+        if (caught.join() !== all.join()) missed.push(`${answer.leaf}.${answer.subleaf} bit ${bit}`);
       }
     });
     t.same(missed, []);
-    t.equal(flips, seen.cpuid.length * 128);
+    t.ok(seen.cpuid.length > 100);
   });
 
   void t.test(`${vendor}: each answer of a contract row, left out, is caught`, async (t) => {

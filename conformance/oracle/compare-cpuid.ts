@@ -61,9 +61,9 @@ function compareRegister(
   { volatility, nameOf }: CompareContext,
   say: Say,
 ): Reason[] {
+  if (want[register] === row[register]) return [];
   const field = { ...row, register };
-  const may = want[register] === row[register] ? 0 : volatileBits(volatility, 'host', field);
-  const differing = (want[register] ^ row[register]) & ~may;
+  const differing = (want[register] ^ row[register]) & ~volatileBits(volatility, 'host', field);
   if (differing === 0) return [];
   const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (differing >>> bit) & 1);
   const named = bits.flatMap((bit) => {
