@@ -58,6 +58,8 @@ export class RunTimer implements Disposable {
   /** Has the signal come at `deadline` (milliseconds of `performance.now()`). A deadline that is armed already costs nothing. */
   arm(deadline: number): void {
     if (deadline === this.#armedFor) return;
+    // A signal of the deadline before must not end the next run; before the timer is set, else this could take its signal too.
+    this.consume();
     // An all-zero time would disarm.
     const left = Math.min(Math.max(deadline - performance.now(), 0.001), 1e9);
     const seconds = Math.floor(left / 1000);

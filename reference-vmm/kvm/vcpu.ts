@@ -35,8 +35,8 @@ const STATE_IOCTLS: Readonly<Record<StatePart, readonly [get: IoctlName, set: Io
   'mp-state': ['KVM_GET_MP_STATE', 'KVM_SET_MP_STATE', LAYOUT.kvm_mp_state.size],
 };
 
-/** MAX_IO_MSRS of arch/x86/kvm/x86.c. */
-const MSRS_PER_CALL = 256;
+/** MAX_IO_MSRS of arch/x86/kvm/x86.c is 256, and as many are already too many. */
+const MSRS_PER_CALL = 255;
 
 export interface VcpuOptions {
   readonly fd: number;

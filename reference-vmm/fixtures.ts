@@ -1,0 +1,52 @@
+/** What the tests of this package share: a real KVM or the reason for a skip, identities, and guests of a few bytes. */
+import type { CpuidTable } from '../corpora/cpuid.js';
+import { GuestAbiError } from '../corpora/errors.js';
+import type { CpuIdentity } from '../corpora/identity.js';
+import type { Kvm } from './kvm/kvm.js';
+import { openKvm } from './kvm/system.js';
+import { Machine, type MachineOptions } from './monitor.js';
+
+/** Options of a test that needs /dev/kvm: a skip with its reason where there is none. */
+export const needsKvm: { readonly skip: string | false } = (() => {
+  try {
+    openKvm()[Symbol.dispose]();
+    return { skip: false };
+  } catch (error) {
+    if (error instanceof GuestAbiError) return { skip: error.message };
+    throw error;
+  }
+})();
+
+export const noNames = (): undefined => undefined;
+
+/** An identity of one vCPU with this table. */
+export const identityOf = (cpuid: CpuidTable): CpuIdentity => ({
+  ...{ pair: 'pc-test/Test', machine: 'pc-test', cpuModel: 'Test', modelVersion: 'Test-v1', vendor: 'AuthenticAMD' },
+  ...{ level: cpuid.value(0, null, 'eax'), xlevel: cpuid.value(0x80000000, null, 'eax') },
+  smp: { cpus: 1, maxcpus: 1, sockets: 1, dies: 1, modules: 1, cores: 1, threads: 1 },
+  signature: { family: 6, model: 1, stepping: 1 },
+  features: [],
+  vcpus: [{ index: 0, apicId: 0, cpuid }],
+  msrs: [],
+});
+
+/** A table that this KVM keeps as it is given, also where it adds bits of its own to every other. */
+export function keptTable(kvm: Kvm): CpuidTable {
+  using vm = kvm.createVm();
+  const vcpu = vm.createVcpu(0);
+  vcpu.setCpuid2(kvm.supportedCpuid());
+  return vcpu.getCpuid2();
+}
+
+/** A machine with a flat guest of these bytes at 1 MiB, in 32-bit protected mode. */
+export function flatMachine(kvm: Kvm, code: readonly number[], options: Partial<MachineOptions> = {}): Machine {
+  const creation = Machine.create(kvm, identityOf(keptTable(kvm)), {
+    nameOf: noNames,
+    forceFeatures: true,
+    boot: { image: { name: 'test guest', bytes: Uint8Array.from(code), protocol: 'flat' } },
+    ...options,
+  });
+  if (creation.kind === 'refused') throw new Error(creation.reasons.map(({ message }) => message).join('\n'));
+  creation.machine.start();
+  return creation.machine;
+}

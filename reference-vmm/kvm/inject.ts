@@ -1,0 +1,84 @@
+/** A `Kvm` over another that does wrong on purpose: what a kernel may do, for tests and for controls that must be caught. */
+import type { CpuidTable } from '../../corpora/cpuid.js';
+import type { MsrValue } from '../../corpora/identity.js';
+import type { Kvm, StatePart, Vcpu, Vm } from './kvm.js';
+
+/** Each is asked at its call; what is left out is done right. */
+export interface Faults {
+  /** What KVM_GET_SUPPORTED_CPUID answers. */
+  readonly supportedCpuid?: (table: CpuidTable) => CpuidTable;
+  /** What the kernel makes of a table that it is given: the guest sees the result. */
+  readonly setCpuid2?: (table: CpuidTable) => CpuidTable;
+  /** What the kernel says that it holds. */
+  readonly getCpuid2?: (table: CpuidTable) => CpuidTable;
+  /** MSRs at which KVM_SET_MSRS stops. */
+  readonly refusesMsr?: (index: number) => boolean;
+  /** MSRs that KVM_SET_MSRS reports as set and leaves as they were. */
+  readonly losesMsr?: (index: number) => boolean;
+  /** MSRs at which KVM_GET_MSRS stops. */
+  readonly hidesMsr?: (index: number) => boolean;
+  /** What arrives of a part of the state; throw to refuse it. */
+  readonly setState?: (part: StatePart, bytes: Uint8Array) => Uint8Array;
+}
+
+/** `kvm` with `faults`. Disposing it disposes `kvm`. */
+export const injectFaults = (kvm: Kvm, faults: Faults): Kvm => ({
+  facts: kvm.facts,
+  checkExtension: (capability) => kvm.checkExtension(capability),
+  supportedCpuid: () => faults.supportedCpuid?.(kvm.supportedCpuid()) ?? kvm.supportedCpuid(),
+  emulatedCpuid: () => kvm.emulatedCpuid(),
+  hostCpuid: () => kvm.hostCpuid(),
+  msrIndices: () => kvm.msrIndices(),
+  featureMsrs: () => kvm.featureMsrs(),
+  createVm: () => faultyVm(kvm.createVm(), faults),
+  [Symbol.dispose]: () => kvm[Symbol.dispose](),
+});
+
+const faultyVm = (vm: Vm, faults: Faults): Vm => ({
+  checkExtension: (capability) => vm.checkExtension(capability),
+  enableCap: (capability, ...args) => vm.enableCap(capability, ...args),
+  createMemory: (ranges) => vm.createMemory(ranges),
+  createVcpu: (id) => faultyVcpu(vm.createVcpu(id), faults),
+  getClock: () => vm.getClock(),
+  setClock: (clock) => vm.setClock(clock),
+  setMsrFilter: (filter) => vm.setMsrFilter(filter),
+  [Symbol.dispose]: () => vm[Symbol.dispose](),
+});
+
+const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
+  id: vcpu.id,
+  setCpuid2: (table) => vcpu.setCpuid2(faults.setCpuid2?.(table) ?? table),
+  getCpuid2: () => faults.getCpuid2?.(vcpu.getCpuid2()) ?? vcpu.getCpuid2(),
+  getRegs: () => vcpu.getRegs(),
+  setRegs: (regs) => vcpu.setRegs(regs),
+  getSregs: () => vcpu.getSregs(),
+  setSregs: (sregs) => vcpu.setSregs(sregs),
+  getState: (part) => vcpu.getState(part),
+  setState: (part, bytes) => vcpu.setState(part, faults.setState?.(part, bytes) ?? bytes),
+  getTscKhz: () => vcpu.getTscKhz(),
+  setTscKhz: (khz) => vcpu.setTscKhz(khz),
+  getMsrs: (indices) => vcpu.getMsrs(upTo(indices, faults.hidesMsr)),
+  setMsrs: (values) => setMsrs(vcpu, values, faults),
+  run: (deadline) => vcpu.run(deadline),
+  settle: () => vcpu.settle(),
+  [Symbol.dispose]: () => vcpu[Symbol.dispose](),
+});
+
+function upTo(indices: readonly number[], stops: ((index: number) => boolean) | undefined): readonly number[] {
+  const at = stops ? indices.findIndex(stops) : -1;
+  return at < 0 ? indices : indices.slice(0, at);
+}
+
+function setMsrs(vcpu: Vcpu, values: readonly MsrValue[], { refusesMsr, losesMsr }: Faults): number {
+  const tried = values.slice(
+    0,
+    upTo(
+      values.map(({ index }) => index),
+      refusesMsr,
+    ).length,
+  );
+  const kept = losesMsr ? tried.filter(({ index }) => !losesMsr(index)) : tried;
+  const done = vcpu.setMsrs(kept);
+  const refused = kept[done];
+  return refused ? tried.indexOf(refused) : tried.length;
+}
