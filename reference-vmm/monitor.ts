@@ -9,6 +9,7 @@ import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
 import type { FeatureNamer } from './cpu-model/differences.js';
+import { travellingMsrs } from './cpu-model/msrs.js';
 import { type Crash, crash, crashOf } from './crash.js';
 import { DebugExit } from './devices/debug-exit.js';
 import { type DeviceEvent, PortBus } from './devices/device.js';
@@ -80,6 +81,8 @@ export class Machine implements Disposable {
   readonly #serial: Serial16550;
   readonly #bus: PortBus;
   readonly #plan: BootPlan | null;
+  /** MSRs that a state carries. */
+  readonly #travelling: readonly number[];
   /** Events of accesses that were finished before their turn. */
   readonly #events: MachineEvent[] = [];
   #fresh = true;
@@ -90,6 +93,7 @@ export class Machine implements Disposable {
     this.#vm = vm;
     this.identity = identity;
     this.memoryBytes = memoryBytes;
+    this.#travelling = travellingMsrs(identity, kvm.msrIndices());
     this.#plan = boot ? planBoot(boot, memoryBytes) : null;
     // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
@@ -209,7 +213,7 @@ export class Machine implements Disposable {
     const vcpu = vm.createVcpu(apicId);
     vcpu.setCpuid2(cpuid);
     vcpu.setMsrs(this.identity.msrs);
-    return takeVcpuState(vcpu, 0, this.#kvm.msrIndices());
+    return takeVcpuState(vcpu, 0, this.#travelling);
   }
 
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
@@ -220,7 +224,7 @@ export class Machine implements Disposable {
       memoryBytes: this.memoryBytes,
       clock: this.#vm.getClock(),
       devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
-      vcpus: [takeVcpuState(this.#vcpu, 0, this.#kvm.msrIndices())],
+      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling)],
       pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
     };
   }

@@ -2,6 +2,7 @@
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { MsrValue } from '../../corpora/identity.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
+import { countsTime, inSetOrder } from '../cpu-model/msrs.js';
 import type { StatePart, Vcpu } from '../kvm/kvm.js';
 import { KvmError } from '../kvm/kvm-error.js';
 
@@ -28,22 +29,13 @@ export interface VcpuState {
   readonly tscKhz: number;
 }
 
-const IA32_TSC = 0x10;
-const IA32_TSC_DEADLINE = 0x6e0;
-const MSR_KVM_ASYNC_PF_EN = 0x4b564d02;
-/** MSRs that must be set before others (first), or after the local APIC and the TSC (last): Linux arch/x86/kvm/x86.c. */
-const SET_FIRST: ReadonlySet<number> = new Set([IA32_TSC]);
-const SET_LAST: ReadonlySet<number> = new Set([MSR_KVM_ASYNC_PF_EN, IA32_TSC_DEADLINE]);
-/** MSRs that count time, and so read otherwise a moment later: TSC, MPERF, APERF, TSC_DEADLINE (0 once it fired), Hyper-V's two clocks. */
-const TIME: ReadonlySet<number> = new Set([IA32_TSC, 0xe7, 0xe8, IA32_TSC_DEADLINE, 0x40000010, 0x40000020]);
-
-/** Takes the state of a stopped vCPU. `listed` = KVM_GET_MSR_INDEX_LIST; MSRs of it that KVM does not let us read do not travel. */
-export function takeVcpuState(vcpu: Vcpu, index: number, listed: readonly number[]): VcpuState {
+/** Takes the state of a stopped vCPU. Of `travelling` (`travellingMsrs`) those that KVM does not let us read do not travel. */
+export function takeVcpuState(vcpu: Vcpu, index: number, travelling: readonly number[]): VcpuState {
   const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, vcpu.getState(name)];
   return {
     index,
     parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
-    msrs: readableMsrs(vcpu, listed),
+    msrs: readableMsrs(vcpu, travelling),
     tscKhz: vcpu.getTscKhz(),
   };
 }
@@ -94,9 +86,6 @@ export function setMsrsOrReasons(vcpu: Vcpu, msrs: readonly MsrValue[], index: n
   return refused.length > 0 ? refused : notKept(vcpu, msrs, index, step);
 }
 
-const rank = ({ index }: MsrValue): number => (SET_FIRST.has(index) ? 0 : SET_LAST.has(index) ? 2 : 1);
-const inSetOrder = (msrs: readonly MsrValue[]): MsrValue[] => [...msrs].sort((a, b) => rank(a) - rank(b));
-
 /** Sets all; at each MSR that the kernel refuses it notes the reason and goes on behind it, so that all are named. */
 function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): Reason[] {
   const reasons: Reason[] = [];
@@ -112,7 +101,7 @@ function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: 
 
 /** MSRs that read otherwise than they were set; those that count time aside. */
 function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], vcpuIndex: number, step: string): Reason[] {
-  const steady = msrs.filter(({ index }) => !TIME.has(index));
+  const steady = msrs.filter(({ index }) => !countsTime(index));
   const now = new Map(
     readableMsrs(
       vcpu,
