@@ -1,0 +1,88 @@
+/** Derives definitions from what one or several QEMU releases say: a pure transformation, the heart of `import qemu`. */
+import {
+  type CompatProperty,
+  type CpuClassDefinition,
+  type CpuModelDefinition,
+  Definitions,
+  type MachineIndex,
+  type MachineTypeDefinition,
+  type ModelIndex,
+} from '../../corpora/definitions.js';
+import { deriveMachines } from './derive-machines.js';
+import { deriveClass, deriveModels, sorted } from './derive-models.js';
+import type { Release } from './release.js';
+
+/** Everything that `corpora/cpu-models` and `corpora/machine-types` hold, but for what QEMU does not tell over QMP. */
+export interface DerivedDefinitions {
+  readonly cpuClass: CpuClassDefinition;
+  readonly models: readonly CpuModelDefinition[];
+  readonly machines: readonly MachineTypeDefinition[];
+  readonly modelIndex: ModelIndex;
+  readonly machineIndex: MachineIndex;
+  /** What older releases say otherwise on machine types that a newer one also has: a reason and a commit are wanted. */
+  readonly deviations: readonly Deviation[];
+}
+
+/** A property that a release gives another value than the newest release with the same pair. */
+export interface Deviation {
+  readonly releases: readonly string[];
+  readonly properties: readonly CompatProperty[];
+}
+
+const FOLDERS: Readonly<Record<string, string>> = {
+  GenuineIntel: 'intel',
+  AuthenticAMD: 'amd',
+  HygonGenuine: 'hygon',
+  CentaurHauls: 'zhaoxin',
+  '  Shanghai  ': 'zhaoxin',
+};
+
+/** Where a model's file stands below `cpu-models/`. */
+export const modelFile = (model: CpuModelDefinition): string =>
+  `${FOLDERS[model.vendor] ?? 'generic'}/${model.name}.json`;
+
+/**
+ * Derives definitions. Releases come oldest first; a later one's word counts where they disagree, and the disagreement is
+ * returned. `carried` are definitions whose properties stay where no release can show them (a feature whose need is off).
+ */
+export function deriveDefinitions(releases: readonly Release[], carried?: Definitions): DerivedDefinitions {
+  const cpuClass = deriveClass(releases);
+  const models = deriveModels(releases, cpuClass).map((model) => (carried ? withCarried(model, carried) : model));
+  const modelIndex = indexOf(models);
+  const definitions = new Definitions();
+  definitions.put('cpu-models/x86_64-cpu.json', cpuClass);
+  definitions.put('cpu-models/index.json', modelIndex);
+  for (const model of models) definitions.put(`cpu-models/${modelFile(model)}`, model);
+  const { machines, machineIndex, deviations } = deriveMachines(releases, definitions);
+  return { cpuClass, models, machines, modelIndex, machineIndex, deviations };
+}
+
+function indexOf(models: readonly CpuModelDefinition[]): ModelIndex {
+  const aliases = models.flatMap(({ name, versions }) =>
+    versions.flatMap(({ alias, version }) => (alias === undefined ? [] : [[alias, `${name}-v${version}`] as const])),
+  );
+  return {
+    schema: 'guest-abi/cpu-model-index/1',
+    models: sorted(Object.fromEntries(models.map((model) => [model.name, modelFile(model)]))),
+    aliases: sorted(Object.fromEntries(aliases)),
+  };
+}
+
+/** Adds the features that a source cannot show because what they need is off, from definitions that have them. */
+function withCarried(model: CpuModelDefinition, carried: Definitions): CpuModelDefinition {
+  if (!(model.name in carried.modelIndex.models)) return model;
+  const known = carried.model(model.name);
+  const add = (own: CpuModelDefinition['properties'], other: CpuModelDefinition['properties']) =>
+    sorted({ ...Object.fromEntries(Object.entries(other).filter(([name]) => HIDDEN.test(name))), ...own });
+  return {
+    ...model,
+    properties: add(model.properties, known.properties),
+    versions: model.versions.map((version) => {
+      const same = known.versions.find((one) => one.version === version.version);
+      return same ? { ...version, properties: add(version.properties, same.properties) } : version;
+    }),
+  };
+}
+
+/** Nested-virtualization controls show only with `vmx`, which KVM leaves off. */
+const HIDDEN = /^vmx-/;

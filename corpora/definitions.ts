@@ -1,0 +1,233 @@
+/** Definitions: CPU models and machine types in QEMU's terms, read from their files only when asked for. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { unknownName } from './errors.js';
+import { hex32 } from './hex.js';
+import { packageFile } from './package-root.js';
+
+/** A QEMU property's value. Null only for properties that have no value until given (`hv-vendor-id`). */
+export type PropertyValue = boolean | number | string | null;
+
+/** Large numbers stand in files as hex strings: `"min-xlevel": "0x8000000a"`. */
+export const propertyFromFile = (value: PropertyValue): PropertyValue =>
+  typeof value === 'string' && /^0x[0-9a-f]{8}$/.test(value) ? Number(value) : value;
+
+/** The opposite of `propertyFromFile`. */
+export const propertyToFile = (value: PropertyValue): PropertyValue =>
+  typeof value === 'number' && value >= 0x10000 && value <= 0xffffffff ? hex32(value) : value;
+
+export type Properties = Readonly<Record<string, PropertyValue>>;
+
+/** The class `x86_64-cpu`: every property that is not a feature bit, with its default. */
+export interface CpuClassDefinition {
+  readonly schema: 'guest-abi/cpu-class/1';
+  readonly properties: Properties;
+  /** What KVM sets on every named model, after the model and before the machine type. */
+  readonly kvmDefaults: Properties;
+  /** What TCG sets likewise. */
+  readonly tcgDefaults: Properties;
+  /** Properties that not every release has: name -> those that have it. */
+  readonly onlyIn: Readonly<Record<string, readonly string[]>>;
+}
+
+/** One version of a model: what it changes against the version before it. */
+export interface CpuModelVersion {
+  readonly version: number;
+  /** Releases that have this version. */
+  readonly releases: readonly string[];
+  /** Another name that always means this version. */
+  readonly alias?: string;
+  readonly note?: string;
+  readonly properties: Properties;
+}
+
+/** A CPU model: its base and its versions, oldest first. */
+export interface CpuModelDefinition {
+  readonly schema: 'guest-abi/cpu-model/1';
+  readonly name: string;
+  /** 12 characters, or empty for `base`. */
+  readonly vendor: string;
+  /** Releases that call it deprecated. */
+  readonly deprecated: readonly string[];
+  readonly properties: Properties;
+  readonly versions: readonly CpuModelVersion[];
+}
+
+/** A compat property: binds to all CPUs (`x86_64-cpu`) or to one type (`Nehalem-x86_64-cpu`: not to `Nehalem-v1`). */
+export interface CompatProperty {
+  readonly type: string;
+  readonly property: string;
+  readonly value: PropertyValue;
+}
+
+/** Which version an unversioned model name means: none (the base, and no alias is reported), a number, or the last. */
+export type DefaultVersion = 'legacy' | 'latest' | number;
+
+/** A machine type: what differs from the next newer one. */
+export interface MachineTypeDefinition {
+  readonly schema: 'guest-abi/machine-type/1';
+  readonly name: string;
+  /** The next newer machine type; null for the newest. */
+  readonly newer: string | null;
+  /** Releases that have it, oldest first: the oldest one's word is the contract. */
+  readonly releases: readonly string[];
+  readonly defaultVersion: DefaultVersion;
+  readonly compat: readonly CompatProperty[];
+  /** KVM's defaults that are other here; null takes one back, so that the model's own value stands. */
+  readonly kvmDefaults: Properties;
+  /** True where QEMU promises nothing: the CPUs follow the newest machine type (of the release that is asked for). */
+  readonly follows?: boolean;
+}
+
+/** What some releases do otherwise than the definitions say; at most twenty of them. */
+export interface ReleaseDeviation {
+  /** Names a behaviour of the code too, where it is one. */
+  readonly id: string;
+  readonly releases: readonly string[];
+  /** QEMU's commit that changed it. */
+  readonly commit: string;
+  readonly why: string;
+  /** What the releases had; they count as properties of the model, before the machine type's. */
+  readonly properties?: readonly CompatProperty[];
+}
+
+/** One cache as QEMU describes it. */
+export interface CacheInfo {
+  readonly type: 'data' | 'instruction' | 'unified';
+  readonly level: number;
+  /** In KiB. */
+  readonly size: number;
+  readonly lineSize: number;
+  readonly associativity: number;
+  readonly partitions: number;
+  readonly sets: number;
+  readonly linesPerTag: number;
+  readonly selfInit: boolean;
+  readonly noInvdSharing: boolean;
+  readonly inclusive: boolean;
+  readonly complexIndexing: boolean;
+  readonly share: 'core' | 'module' | 'die' | 'socket';
+}
+
+export interface CacheSet {
+  readonly l1d: CacheInfo;
+  readonly l1i: CacheInfo;
+  readonly l2: CacheInfo;
+  readonly l3: CacheInfo | null;
+}
+
+/** `corpora/cpu-models/caches.json`: the cache sets, and which versioned model has which. */
+export interface CacheDefinitions {
+  readonly schema: 'guest-abi/caches/1';
+  readonly sets: Readonly<Record<string, CacheSet>>;
+  /** `EPYC-v4` -> name of a set. */
+  readonly models: Readonly<Record<string, string>>;
+}
+
+export interface ModelIndex {
+  readonly schema: 'guest-abi/cpu-model-index/1';
+  /** Base name -> file below `cpu-models/`. */
+  readonly models: Readonly<Record<string, string>>;
+  /** Alias -> versioned name: `Haswell-noTSX` -> `Haswell-v2`. */
+  readonly aliases: Readonly<Record<string, string>>;
+}
+
+export interface MachineIndex {
+  readonly schema: 'guest-abi/machine-type-index/1';
+  /** Oldest first, pc before q35. */
+  readonly machines: readonly string[];
+  /** QEMU's `pc` and `q35`. */
+  readonly aliases: Readonly<Record<string, string>>;
+  /** Release -> its newest machine type: what an unversioned one (`microvm`) gives there. */
+  readonly newest: Readonly<Record<string, string>>;
+}
+
+const BUILT_IN = packageFile('corpora');
+
+/** The definitions of one or several corpora folders; the later folder wins file by file. */
+export class Definitions {
+  readonly #folders: readonly string[];
+  readonly #files = new Map<string, unknown>();
+
+  /** @param folders corpora folders beside or over the built-in one */
+  constructor(folders: readonly string[] = []) {
+    this.#folders = [BUILT_IN, ...folders].reverse();
+  }
+
+  /** Takes a file as read, or read again as this. */
+  put(path: string, value: unknown): void {
+    this.#files.set(path, value);
+  }
+
+  get cpuClass(): CpuClassDefinition {
+    return this.#read('cpu-models/x86_64-cpu.json');
+  }
+
+  get caches(): CacheDefinitions {
+    return this.#read('cpu-models/caches.json');
+  }
+
+  get deviations(): readonly ReleaseDeviation[] {
+    return this.#read<{ deviations: ReleaseDeviation[] }>('machine-types/deviations.json').deviations;
+  }
+
+  /** The index of models, of all folders together. */
+  get modelIndex(): ModelIndex {
+    return this.#merged('cpu-models/index.json', (all: ModelIndex[]) => ({
+      schema: 'guest-abi/cpu-model-index/1',
+      models: Object.assign({}, ...all.map(({ models }) => models)),
+      aliases: Object.assign({}, ...all.map(({ aliases }) => aliases)),
+    }));
+  }
+
+  get machineIndex(): MachineIndex {
+    return this.#merged('machine-types/index.json', (all: MachineIndex[]) => ({
+      schema: 'guest-abi/machine-type-index/1',
+      machines: [...new Set(all.flatMap(({ machines }) => machines))],
+      aliases: Object.assign({}, ...all.map(({ aliases }) => aliases)),
+      newest: Object.assign({}, ...all.map(({ newest }) => newest)),
+    }));
+  }
+
+  /** A model by its base name. Throws `InputError` for an unknown one. */
+  model(name: string): CpuModelDefinition {
+    const file = this.modelIndex.models[name];
+    if (!file) throw unknownName('CPU model', name, Object.keys(this.modelIndex.models));
+    return this.#read(`cpu-models/${file}`);
+  }
+
+  /** A machine type by name or alias. Throws `InputError` for an unknown one. */
+  machine(name: string): MachineTypeDefinition {
+    const { machines, aliases } = this.machineIndex;
+    const real = aliases[name] ?? name;
+    if (!machines.includes(real)) throw unknownName('machine type', name, [...machines, ...Object.keys(aliases)]);
+    return this.#read(`machine-types/${real}.json`);
+  }
+
+  #read<T>(path: string): T {
+    const known = this.#files.get(path);
+    if (known !== undefined) return known as T;
+    const folder = this.#folders.find((candidate) => existsSync(join(candidate, path))) ?? BUILT_IN;
+    const value = JSON.parse(readFileSync(join(folder, path), 'utf8'), (_, one) => propertyFromFile(one)) as T;
+    this.#files.set(path, value);
+    return value;
+  }
+
+  #merged<T>(path: string, merge: (all: T[]) => T): T {
+    const key = `merged:${path}`;
+    const known = this.#files.get(key) ?? this.#files.get(path);
+    if (known !== undefined) return known as T;
+    const present = this.#folders.filter((folder) => existsSync(join(folder, path))).reverse();
+    const value = merge(present.map((folder) => JSON.parse(readFileSync(join(folder, path), 'utf8')) as T));
+    this.#files.set(key, value);
+    return value;
+  }
+}
+
+let builtIn: Definitions | undefined;
+
+/** The definitions that come with the package. */
+export function builtInDefinitions(): Definitions {
+  builtIn ??= new Definitions();
+  return builtIn;
+}

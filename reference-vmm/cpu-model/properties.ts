@@ -1,0 +1,150 @@
+/** The property map of a pair before expansion: class, model, versions, accelerator, machine type, user, in QEMU's order. */
+import type { Definitions, PropertyValue, ReleaseDeviation } from '../../corpora/definitions.js';
+import { InputError, unknownName } from '../../corpora/errors.js';
+import { type FeatureDictionary, featureDictionary } from '../../corpora/features.js';
+import type { CpuOption } from '../../corpora/pair.js';
+import type { MachineChoice } from './machine.js';
+import type { ModelChoice } from './model.js';
+
+/** Properties by canonical name. A feature that is absent is off. */
+export type PropertyMap = Map<string, PropertyValue>;
+
+export type Accelerator = 'kvm' | 'tcg';
+
+/**
+ * What one CPU object holds when QEMU has made it, before user properties. A model's own `vendor` stands: QEMU under KVM puts
+ * the host's there instead, which is the named dimension `vendor=` here (docs: DESIGN, named dimensions).
+ */
+export function baseProperties(
+  definitions: Definitions,
+  machine: MachineChoice,
+  model: ModelChoice,
+  accelerator: Accelerator,
+  deviations: readonly Pick<ReleaseDeviation, 'properties'>[] = [],
+): PropertyMap {
+  const map = modelProperties(definitions, model);
+  if (model.definition.versions[0]?.version !== 0) {
+    const defaults = accelerator === 'kvm' ? machine.kvmDefaults : definitions.cpuClass.tcgDefaults;
+    for (const [name, value] of Object.entries(defaults)) if (value !== null) map.set(name, value);
+  }
+  const type = `${model.name}-x86_64-cpu`;
+  for (const { properties = [] } of deviations) {
+    for (const entry of properties) if (entry.type === type) map.set(entry.property, entry.value);
+  }
+  for (const { compat } of machine.chain) {
+    for (const entry of compat) {
+      if (entry.type === 'x86_64-cpu' || entry.type === type) map.set(entry.property, entry.value);
+    }
+  }
+  return map;
+}
+
+const loaded = new WeakMap<Definitions, Map<string, PropertyMap>>();
+
+/** Class, model and versions: the same on every machine type, so made once per version. */
+function modelProperties(definitions: Definitions, model: ModelChoice): PropertyMap {
+  const cache = loaded.get(definitions) ?? new Map<string, PropertyMap>();
+  loaded.set(definitions, cache);
+  const key = model.versionName;
+  let map = cache.get(key);
+  if (!map) {
+    map = new Map(Object.entries(definitions.cpuClass.properties));
+    assign(map, model.definition.properties);
+    if (model.definition.versions[0]?.version !== 0) map.set('hypervisor', true);
+    map.set('vendor', model.definition.vendor);
+    for (const version of model.versions) assign(map, version.properties);
+    cache.set(key, map);
+  }
+  return new Map(map);
+}
+
+function assign(map: PropertyMap, properties: Readonly<Record<string, PropertyValue>>): void {
+  for (const name in properties) map.set(name, properties[name]!);
+}
+
+/** Named dimensions of ours that QEMU has no property for; see DESIGN.md. */
+const DIMENSIONS: Readonly<Record<string, PropertyValue>> = { 'xsave-layout': null, 'pmu-leaf': null };
+
+/**
+ * Applies user options: `f=value` in the order given, then every `+f`, then every `-f`, whatever their order (QEMU,
+ * x86_cpu_parse_featurestr). Returns the names that the user set.
+ * Throws `InputError` for an unknown name (with the nearest ones) or a value that the property cannot have.
+ */
+export function applyOptions(map: PropertyMap, options: readonly CpuOption[], definitions: Definitions): Set<string> {
+  const dictionary = featureDictionary();
+  const named = options.map((option) => ({ option, name: propertyName(option.name, definitions, dictionary) }));
+  const given = new Set<string>();
+  for (const kind of ['set', 'plus', 'minus'] as const) {
+    for (const { option, name } of named) {
+      if (option.kind !== kind) continue;
+      const example = exampleOf(name, definitions, dictionary);
+      if (option.kind !== 'set' && typeof example !== 'boolean') {
+        throw new InputError('bad-value', `${option.name} is not a flag: write ${option.name}=value`, {
+          given: option.name,
+        });
+      }
+      map.set(name, option.kind === 'set' ? parseValue(option.name, option.value, name, example) : kind === 'plus');
+      given.add(name);
+    }
+  }
+  return given;
+}
+
+function propertyName(written: string, definitions: Definitions, dictionary: FeatureDictionary): string {
+  const feature = dictionary.canonical(written);
+  if (feature) return feature;
+  const plain = written.replaceAll('_', '-');
+  const name = PROPERTY_ALIASES[plain] ?? plain;
+  if (name in definitions.cpuClass.properties || name in DIMENSIONS) return name;
+  throw unknownName('CPU property', written, [
+    ...Object.keys(definitions.cpuClass.properties),
+    ...Object.keys(DIMENSIONS),
+    ...dictionary.allNames(),
+  ]);
+}
+
+/** Aliases of properties that are not features (QEMU, x86_cpu_initfn). */
+const PROPERTY_ALIASES: Readonly<Record<string, string>> = { 'hv-apicv': 'hv-avic', 'tsc-freq': 'tsc-frequency' };
+
+function exampleOf(name: string, definitions: Definitions, dictionary: FeatureDictionary): PropertyValue {
+  if (dictionary.bitsOf(name).length) return false;
+  return definitions.cpuClass.properties[name] ?? DIMENSIONS[name] ?? null;
+}
+
+const TRUE = new Set(['on', 'yes', 'true', 'y']);
+const FALSE = new Set(['off', 'no', 'false', 'n']);
+/** Unset means automatic: their values are numbers. */
+const LEVELS = new Set(['level', 'xlevel', 'xlevel2', 'level-func7']);
+const SUFFIXES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+
+function parseValue(written: string, value: string, name: string, example: PropertyValue): PropertyValue {
+  if (typeof example === 'boolean') {
+    if (TRUE.has(value)) return true;
+    if (FALSE.has(value)) return false;
+    throw badValue(written, value, 'on or off');
+  }
+  if (typeof example === 'number' || LEVELS.has(name)) return parseNumber(written, value, name);
+  if (name === 'vendor' && value.length !== 12) throw badValue(written, value, 'exactly 12 characters');
+  if (name === 'xsave-layout' && value !== 'intel' && value !== 'amd') throw badValue(written, value, 'intel or amd');
+  if (name === 'pmu-leaf' && !/^(0x[0-9a-f]{1,8}:){3}0x[0-9a-f]{1,8}$/i.test(value)) {
+    throw badValue(written, value, 'EAX:EBX:ECX:EDX in hex, e.g. 0x7300403:0x0:0x0:0x603');
+  }
+  return value;
+}
+
+/** The largest value of numbers that stand in small fields. */
+const LIMITS: Readonly<Record<string, number>> = { family: 0x10e, model: 0xff, stepping: 0xf, 'avx10-version': 0xff };
+
+function parseNumber(written: string, value: string, name: string): number {
+  const [, digits = '', suffix = ''] = /^(-?\d+|0x[0-9a-fA-F]+)([KMGT]?)$/.exec(value) ?? [];
+  const limit = LIMITS[name] ?? (name === 'tsc-frequency' ? Number.MAX_SAFE_INTEGER : 0xffffffff);
+  const number = digits === '' ? Number.NaN : Number(digits) * SUFFIXES[suffix]!;
+  if (Number.isNaN(number) || (suffix && name !== 'tsc-frequency')) throw badValue(written, value, 'a number');
+  if (number > limit || number < -1 || (number < 0 && name !== 'x-hv-max-vps')) {
+    throw badValue(written, value, `at most ${limit}`);
+  }
+  return number;
+}
+
+const badValue = (name: string, value: string, wanted: string): InputError =>
+  new InputError('bad-value', `${name}=${value}: must be ${wanted}`, { given: value });

@@ -1,0 +1,132 @@
+/** Resolves a pair to its CPU identity: the one entry to this folder. */
+import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
+import { featureDictionary } from '../../corpora/features.js';
+import type { CpuIdentity, SmpShape } from '../../corpora/identity.js';
+import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
+import { ONE_CPU } from '../../corpora/smp.js';
+import { ExpandedCpu } from './cpu.js';
+import { type Expansion, expand } from './expand.js';
+import { chooseMachine, type MachineChoice } from './machine.js';
+import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
+import { type Accelerator, applyOptions, baseProperties } from './properties.js';
+import { cpuidTables } from './table.js';
+
+export interface ResolveRequest {
+  readonly machine: string;
+  /** A `-cpu` string, or one taken apart. */
+  readonly cpu: string | CpuSpec;
+  /** Default: one CPU. */
+  readonly smp?: SmpShape;
+  /** Default: the definitions of the package. */
+  readonly definitions?: Definitions;
+  /**
+   * As this QEMU release has it (`7.2`), for comparing with it. Default: the oldest release that has the machine type and the
+   * model, which is what the contract says.
+   */
+  readonly release?: string;
+  /** Default: kvm. */
+  readonly accelerator?: Accelerator;
+}
+
+/** An identity before its tables, with what led to it. */
+export interface ResolvedCpu {
+  readonly pair: string;
+  readonly machine: MachineChoice;
+  readonly model: ModelChoice;
+  /** The release whose word it is; null for an unversioned machine type. */
+  readonly release: string | null;
+  readonly cpu: ExpandedCpu;
+  readonly expansion: Expansion;
+}
+
+/** Looks up and expands a pair, without writing tables. Throws as `resolve` does. */
+export function resolveCpu(request: ResolveRequest): ResolvedCpu {
+  const definitions = request.definitions ?? builtInDefinitions();
+  const spec = typeof request.cpu === 'string' ? parseCpu(request.cpu) : request.cpu;
+  const machine = chooseMachine(definitions, request.machine, request.release);
+  const model = chooseModel(definitions, machine, spec.model, request.release);
+  const release = request.release ?? oldestRelease(machine, model);
+  const deviations =
+    release === null ? [] : definitions.deviations.filter(({ releases }) => releases.includes(release));
+  const accelerator = request.accelerator ?? 'kvm';
+  const properties = baseProperties(definitions, machine, model, accelerator, deviations);
+  const given = applyOptions(properties, spec.options, definitions);
+  const smp = request.smp ?? ONE_CPU;
+  const behaviours = new Set(deviations.map(({ id }) => id));
+  const expansion = expand(properties, given, smp, accelerator, behaviours);
+  const caches = definitions.caches;
+  const cpu = new ExpandedCpu(properties, smp, caches, caches.models[model.versionName], behaviours);
+  return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
+}
+
+/** The contract's release: the oldest that has both; null where nothing is promised. */
+function oldestRelease(machine: MachineChoice, model: ModelChoice): string | null {
+  if (machine.definition.follows) return null;
+  const { releases } = model.versions.at(-1)!;
+  return machine.definition.releases.find((release) => releases.includes(release)) ?? null;
+}
+
+/**
+ * The CPU identity of a pair: a pure function of its arguments and the definitions, never of the host.
+ * Throws `InputError` for an unknown machine type, model or property, a value that a property cannot have, or a property that
+ * would follow the host.
+ */
+export function resolve(request: ResolveRequest): CpuIdentity {
+  return identityOf(resolveCpu(request), request);
+}
+
+function identityOf({ pair, model, cpu }: ResolvedCpu, request: ResolveRequest): CpuIdentity {
+  return {
+    pair,
+    machine: request.machine,
+    cpuModel: model.name,
+    modelVersion: model.versionName,
+    vendor: cpu.vendor,
+    smp: cpu.smp,
+    level: cpu.number('level'),
+    xlevel: cpu.number('xlevel'),
+    signature: { family: cpu.number('family'), model: cpu.number('model'), stepping: cpu.number('stepping') },
+    features: [...featureDictionary().names()].filter((name) => cpu.on(name)).sort(),
+    vcpus: cpuidTables(cpu),
+    msrs: [],
+  };
+}
+
+/** A model as one machine type offers it. */
+export interface ListedModel {
+  readonly name: string;
+  /** The version that the name takes here. */
+  readonly version: string;
+  /** The versioned model that the name is reported as an alias of; null on machine types up to 4.0. */
+  readonly aliasOf: string | null;
+  readonly deprecated: boolean;
+}
+
+/** All models of a machine type, by name. Throws `InputError` for an unknown machine type. */
+export function listModels(machineName: string, definitions: Definitions = builtInDefinitions()): ListedModel[] {
+  const machine = chooseMachine(definitions, machineName);
+  return modelNames(definitions, machine).map((name) => {
+    const { versionName, aliasOf, definition } = findModel(definitions, machine, name)!;
+    const deprecated = definition.deprecated.some((release) => machine.definition.releases.includes(release));
+    return { name, version: versionName, aliasOf, deprecated };
+  });
+}
+
+/** A machine type as listed. */
+export interface ListedMachine {
+  readonly name: string;
+  /** Releases of QEMU that were seen to have it, oldest first. */
+  readonly releases: readonly string[];
+  /** QEMU's short name for it (`pc`, `q35`). */
+  readonly alias: string | null;
+}
+
+/** All machine types, oldest first. */
+export function listMachines(definitions: Definitions = builtInDefinitions()): ListedMachine[] {
+  const { machines, aliases } = definitions.machineIndex;
+  return machines.map((name) => ({
+    name,
+    releases: definitions.machine(name).releases,
+    alias: Object.keys(aliases).find((alias) => aliases[alias] === name) ?? null,
+  }));
+}
