@@ -8,7 +8,7 @@ import { openChildAgent } from './child-agent.js';
 import type { AgentSession, Host } from './host.js';
 import { summarizeHost } from './summary.js';
 
-const CLI = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+const AGENT = fileURLToPath(new URL('agent/main.js', import.meta.url));
 
 export class LocalHost implements Host {
   readonly summary: HostSummary;
@@ -60,4 +60,4 @@ export class LocalHost implements Host {
   }
 }
 
-const openAgent = (): Promise<AgentSession> => openChildAgent([process.execPath, CLI, 'agent']);
+const openAgent = (): Promise<AgentSession> => openChildAgent([process.execPath, AGENT]);

@@ -13,3 +13,6 @@ export const summarizeHost = (id: string, host: HostCapabilities, ready = 'ready
   cpu: host.facts.cpuModel,
   note: altersCpuid(host) ? 'alters CPUID: cannot give an exact CPU' : ready,
 });
+
+/** kvm_pvm runs guests in the kernel's instruction emulator, which does not know XGETBV: the vCPU ends there (KVM_INTERNAL_ERROR_EMULATION). */
+export const guestCanXgetbv = ({ facts }: HostCapabilities): boolean => facts.module !== 'kvm_pvm';

@@ -74,44 +74,61 @@ export const shortfallNames = (found: readonly Shortfall[], nameOf: FeatureNamer
       .map((bit) => nameOf(field, bit) ?? fieldName(field, bit)),
   );
 
-const ALTERED = { code: 'cpuid-altered', layer: 'kernel', verb: 'kernel shows' } as const;
+/** Who made a table differ, in codes and messages. */
+export interface Alterer {
+  /** Codes are `<prefix>-altered`, `<prefix>-row-added`, `<prefix>-row-removed`. */
+  readonly prefix: string;
+  readonly layer: Layer;
+  readonly name: string;
+}
+const KERNEL: Alterer = { prefix: 'cpuid', layer: 'kernel', name: 'kernel' };
+/** For the definitions of today against a contract. */
+export const DEFINITIONS: Alterer = { prefix: 'definition', layer: 'monitor', name: 'definition' };
+
 const EMPTY = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 
-/** Every difference of what a kernel was given and what it gives back: rows first named, then bit by bit. None = equal. */
-export function alterations(wanted: CpuidTable, got: CpuidTable, place: ReasonPlace): Reason[] {
+/** Every difference of two tables, such as what a kernel was given and what it gives back: rows first named, then bit by bit. None = equal. */
+export function alterations(
+  wanted: CpuidTable,
+  got: CpuidTable,
+  place: ReasonPlace,
+  alterer: Alterer = KERNEL,
+): Reason[] {
   const lost = wanted.rows.filter(({ leaf, subleaf }) => !got.get(leaf, subleaf));
   return [
     ...lost.flatMap((row) => [
-      rowReason('cpuid-row-removed', row, 'removed by the kernel', place),
-      ...rowReasons(row, { ...row, ...EMPTY }, place),
+      rowReason('removed', row, place, alterer),
+      ...rowReasons(row, { ...row, ...EMPTY }, place, alterer),
     ]),
     ...got.rows.flatMap((row) => {
       const before = wanted.get(row.leaf, row.subleaf);
-      if (before) return rowReasons(before, row, place);
-      return [
-        rowReason('cpuid-row-added', row, 'added by the kernel', place),
-        ...rowReasons({ ...row, ...EMPTY }, row, place),
-      ];
+      if (before) return rowReasons(before, row, place, alterer);
+      return [rowReason('added', row, place, alterer), ...rowReasons({ ...row, ...EMPTY }, row, place, alterer)];
     }),
   ];
 }
 
-function rowReason(code: string, { leaf, subleaf }: CpuidRow, what: string, { step, vcpu }: ReasonPlace): Reason {
+function rowReason(
+  what: 'added' | 'removed',
+  { leaf, subleaf }: CpuidRow,
+  { step, vcpu }: ReasonPlace,
+  by: Alterer,
+): Reason {
   const name = fieldName({ leaf, subleaf, register: 'eax' }).replace(/\.EAX$/, '');
   return reason({
-    ...{ code, step, vcpu, layer: 'kernel' as const },
+    ...{ code: `${by.prefix}-row-${what}`, step, vcpu, layer: by.layer },
     leaf: hex32(leaf),
     subleaf: subleaf === null ? null : hex32(subleaf),
-    message: `CPUID ${name}: row ${what}`,
+    message: `CPUID ${name}: row ${what} by the ${by.name}`,
   });
 }
 
-const rowReasons = (wanted: CpuidRow, got: CpuidRow, place: ReasonPlace): Reason[] =>
+const rowReasons = (wanted: CpuidRow, got: CpuidRow, place: ReasonPlace, by: Alterer): Reason[] =>
   REGISTERS.filter((register) => wanted[register] !== got[register]).flatMap((register) =>
     registerReasons(
       { leaf: got.leaf, subleaf: got.subleaf, register, wanted: wanted[register], got: got[register] },
       wanted[register] ^ got[register],
       place,
-      ALTERED,
+      { code: `${by.prefix}-altered`, layer: by.layer, verb: `${by.name} shows` },
     ),
   );

@@ -93,7 +93,9 @@ const MSR_ARCH_CAPABILITIES = 0x10a;
 
 /** The bits of one feature word that may be exposed. */
 export function offeredBits(host: HostCapabilities, { leaf, subleaf, register }: CpuidField): number {
-  const supported = host.supportedCpuid.value(leaf, subleaf, register);
+  // What a kernel shows to every guest it also offers, whatever KVM_GET_SUPPORTED_CPUID says.
+  const shown = host.cpuidAdditions.value(leaf, subleaf, register);
+  const supported = host.supportedCpuid.value(leaf, subleaf, register) | shown;
   const added = ADDITIONS.filter(({ word }) => word[0] === leaf && word[1] === subleaf && word[2] === register);
   const bits = added.reduce((sum, { bits }) => sum | bits(host), supported) >>> 0;
   // Linux 4.17 to 4.20 offer the bit on AMD without the MSR.

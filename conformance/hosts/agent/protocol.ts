@@ -1,6 +1,7 @@
 /** What a runner and `guest-abi agent` say to each other: JSON lines, one request at a time, every message checked. */
 import { z } from 'zod';
 import { CAPTURE_SCHEMA } from '../../../corpora/host-capture.js';
+import { FAULT_NAMES } from './faults.js';
 
 /** The protocol's version; both sides must have the same. */
 export const AGENT_SCHEMA = 'guest-abi/agent/1';
@@ -127,6 +128,8 @@ const realize = {
   forceFeatures: z.boolean(),
   /** MSRs that the probe reads. */
   msrs: z.array(hex32),
+  /** A kernel fault to plant, null for none. */
+  fault: z.enum(FAULT_NAMES).nullable(),
 };
 
 /** Every operation with the schema of its parameters and of its result. */
@@ -137,9 +140,13 @@ export const OPERATIONS = {
   boot: { params: z.strictObject(realize), result: outcomeSchema },
   /** Has the running guest dump again, after the reset or step that `command` names. */
   command: {
-    params: z.strictObject({ command: z.enum(['dump', 'dump-xcr0', 'reset-port', 'triple-fault', 'init']) }),
+    params: z.strictObject({
+      command: z.enum(['dump', 'dump-xcr0', 'reset-port', 'reset-keyboard', 'triple-fault', 'init']),
+    }),
     result: outcomeSchema,
   },
+  /** Has the guest execute WRMSR, and dump. */
+  'write-msr': { params: z.strictObject({ index: hex32, value: hex64 }), result: outcomeSchema },
   /** Stops the guest and writes its state to a file on the host. */
   save: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ bytes: count }) },
   /** Makes a guest from a file that `save` wrote, and lets it dump. */

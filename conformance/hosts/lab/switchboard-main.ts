@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { eachLine } from '../../packages/lines.js';
 import { formatLine, parseLine, type SwitchboardHello, type SwitchboardLine } from './switchboard.js';
 
-const AGENT = [fileURLToPath(new URL('../../cli/main.js', import.meta.url)), 'agent'];
+const AGENT = [fileURLToPath(new URL('../agent/main.js', import.meta.url))];
 
 /** Characters of stderr kept for the runner's messages. */
 const WORDS = 2000;

@@ -1,0 +1,128 @@
+/** The one guest of an agent: a machine of the reference monitor with the cpu-state probe in it. */
+
+import { featureName } from '../../../corpora/features.js';
+import { parseHex32 } from '../../../corpora/hex.js';
+import { type CpuIdentity, identityFromJson } from '../../../corpora/identity.js';
+import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
+import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
+import type { Reason } from '../../../corpora/verdict.js';
+import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
+import { decodeRecord } from '../../../guest-probes/observation.js';
+import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
+import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
+import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
+import type { Outcome, Params } from './protocol.js';
+
+/** A dump takes milliseconds, in a nested and emulated host a second; a guest that needs more hangs. */
+export const DUMP_DEADLINE_MS = 20_000;
+
+type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs'>;
+type Created = Extract<Creation, { kind: 'created' }>;
+type CommandName = Params<'command'>['command'];
+
+const COMMAND_BYTE: Readonly<Record<CommandName, number>> = {
+  dump: COMMAND.dump,
+  'dump-xcr0': COMMAND.xstate,
+  'reset-port': COMMAND.resetControl,
+  'reset-keyboard': COMMAND.resetKeyboard,
+  'triple-fault': COMMAND.tripleFault,
+  init: COMMAND.init,
+};
+
+/** What `Machine.create` made, or why it refused. */
+export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation =>
+  Machine.create(kvm, identity, {
+    nameOf: featureName,
+    boot: {
+      image: { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') },
+      modules: [{ text: 'request', bytes: encodeProbeRequest({ msrs: request.msrs.map(parseHex32) }) }],
+    },
+    allowAltered: request.allowAltered,
+    forceFeatures: request.forceFeatures,
+    step,
+  });
+
+/** A guest that was created and not refused. */
+export class ProbeGuest implements Disposable {
+  readonly #created: Created;
+
+  constructor(created: Created) {
+    this.#created = created;
+  }
+
+  /** Boots the probe, and lets it dump. */
+  async boot(): Promise<Outcome> {
+    this.#created.machine.start();
+    return this.#dump();
+  }
+
+  /** Sends a command; follows the guest through the reset that it asks for. */
+  async command(command: CommandName): Promise<Outcome> {
+    this.#created.machine.sendSerial(Uint8Array.of(COMMAND_BYTE[command]));
+    return this.#dump();
+  }
+
+  /** Has the guest execute WRMSR, and dump. */
+  async writeMsr(index: number, value: bigint): Promise<Outcome> {
+    const bytes = Buffer.alloc(13);
+    bytes.writeUInt8(COMMAND.writeMsr, 0);
+    bytes.writeUInt32LE(index, 1);
+    bytes.writeBigUInt64LE(value, 5);
+    this.#created.machine.sendSerial(bytes);
+    return this.#dump();
+  }
+
+  get identity(): CpuIdentity {
+    return this.#created.machine.identity;
+  }
+
+  saveState(): MachineState {
+    return this.#created.machine.saveState();
+  }
+
+  loadState(state: MachineState): Reason[] {
+    return this.#created.machine.loadState(state);
+  }
+
+  [Symbol.dispose](): void {
+    this.#created.machine[Symbol.dispose]();
+  }
+
+  async #dump(): Promise<Outcome> {
+    const { machine, altered, forced, readBack } = this.#created;
+    const until = performance.now() + DUMP_DEADLINE_MS;
+    const seen: VcpuObservation[] = [];
+    for (;;) {
+      const event = await runAsync(machine, { timeoutMs: until - performance.now() });
+      if (event.kind === 'record') {
+        const { observation, cpuidCapped } = decodeRecord(event.bytes);
+        if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
+        seen.push(observation);
+        if (seen.length === machine.identity.vcpus.length)
+          return {
+            kind: 'running',
+            vcpus: structuredClone(seen.map(vcpuObservationToJson)) as never,
+            altered: [...altered],
+            forced: [...forced],
+            readBack: readBack.map((table) => table.toJSON()),
+          };
+      } else if (event.kind === 'reset') machine.reset();
+      else return ending(event);
+    }
+  }
+}
+
+function ending(event: Exclude<MachineEvent, { kind: 'record' | 'reset' }>): Outcome {
+  switch (event.kind) {
+    case 'timed-out':
+      return { kind: 'hung', message: event.crash.message };
+    case 'crashed':
+      return { kind: 'crashed', message: event.crash.message };
+    case 'exit':
+      return { kind: 'crashed', message: `the guest ended itself with code ${event.code}` };
+    default:
+      return { kind: 'crashed', message: `the guest ${event.kind} without a dump` };
+  }
+}
+
+export const identityOf = (request: Params<'boot'>): CpuIdentity => identityFromJson(request.identity);

@@ -1,0 +1,165 @@
+/** What an agent does on the KVM of its host: one guest at a time. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { InputError } from '../../../corpora/errors.js';
+import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
+import { captureToJson } from '../../../corpora/host-capture.js';
+import { type Reason, reason } from '../../../corpora/verdict.js';
+import { writeFileWhole } from '../../../corpora/write-file.js';
+import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
+import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
+import { openKvm } from '../../../reference-vmm/kvm/system.js';
+import { type Listening, listenForMigration } from '../../../reference-vmm/migration/destination.js';
+import { migrateOut } from '../../../reference-vmm/migration/source.js';
+import { readSnapshot, writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
+import { withFault } from './faults.js';
+import { createGuest, identityOf, ProbeGuest } from './guest.js';
+import type { Outcome, Params } from './protocol.js';
+import type { Handlers } from './server.js';
+
+/** Handlers on /dev/kvm, which is opened with the first operation that needs it. */
+export function kvmHandlers(open: () => Kvm = openKvm): Handlers & Disposable {
+  return new KvmHandlers(open).handlers();
+}
+
+class KvmHandlers {
+  readonly #open: () => Kvm;
+  #kvm: Kvm | null = null;
+  #guest: ProbeGuest | null = null;
+  #arriving: { listening: Listening; guest: () => ProbeGuest | null } | null = null;
+
+  constructor(open: () => Kvm) {
+    this.#open = open;
+  }
+
+  handlers(): Handlers & Disposable {
+    return {
+      capture: () => captureToJson(hostCapabilities(this.#host())) as never,
+      boot: (request) => this.#boot(request),
+      command: ({ command }) => this.#running().command(command),
+      'write-msr': ({ index, value }) => this.#running().writeMsr(parseHex32(index), parseHex64(value)),
+      save: ({ file }) => ({ bytes: writeSnapshot(inFolder(file), this.#running().saveState()) }),
+      restore: (request) => this.#restore(request),
+      send: (request) => this.#send(request),
+      listen: (request) => this.#listen(request),
+      received: () => this.#received(),
+      fetch: ({ file }) => ({ base64: readFileSync(file).toString('base64') }),
+      put: ({ file, base64 }) => {
+        writeFileWhole(inFolder(file), [Buffer.from(base64, 'base64')]);
+        return {};
+      },
+      close: () => this.#close(),
+      [Symbol.dispose]: () => {
+        this.#close();
+        this.#kvm?.[Symbol.dispose]();
+      },
+    };
+  }
+
+  #host(fault: Params<'boot'>['fault'] = null): Kvm {
+    this.#kvm ??= this.#open();
+    return fault ? withFault(this.#kvm, fault) : this.#kvm;
+  }
+
+  async #boot(request: Params<'boot'>): Promise<Outcome> {
+    const guest = this.#create(request, 'boot');
+    return guest instanceof ProbeGuest ? guest.boot() : guest;
+  }
+
+  /** Ends the guest that was there, and makes the one of the request; an outcome where that was refused. */
+  #create(request: Params<'boot'>, step: string): ProbeGuest | Outcome {
+    this.#close();
+    const created = createGuest(this.#host(request.fault), identityOf(request), request, step);
+    if (created.kind === 'refused') return refused(created.reasons);
+    this.#guest = new ProbeGuest(created);
+    return this.#guest;
+  }
+
+  async #restore(request: Params<'restore'>): Promise<Outcome> {
+    let state: ReturnType<typeof readSnapshot>;
+    try {
+      state = readSnapshot(request.file);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      return refused([reason({ code: error.code, step: 'restore', layer: 'monitor', message: error.message })]);
+    }
+    const other = otherIdentity(state.identity.pair, request);
+    if (other) return refused([other]);
+    const guest = this.#create(request, 'restore');
+    if (!(guest instanceof ProbeGuest)) return guest;
+    const reasons = guest.loadState(state);
+    if (reasons.length > 0) return this.#refuse(reasons);
+    return guest.command('dump');
+  }
+
+  async #send({ socket }: Params<'send'>): Promise<Outcome | { kind: 'sent' }> {
+    const guest = this.#running();
+    const end = await migrateOut(socket, guest.identity, () => guest.saveState());
+    if (end.kind === 'refused') return refused(end.reasons);
+    this.#close();
+    return { kind: 'sent' };
+  }
+
+  async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
+    this.#close();
+    let arrived: ProbeGuest | null = null;
+    const listening = await listenForMigration(inFolder(request.socket), {
+      realize: (identity) => {
+        const other = otherIdentity(identity.pair, request);
+        if (other) return [other];
+        const guest = this.#create(request, 'destination');
+        if (!(guest instanceof ProbeGuest)) return guest.kind === 'refused' ? guest.reasons : [];
+        arrived = guest;
+        return [];
+      },
+      load: (state) => arrived!.loadState(state),
+    });
+    this.#arriving = { listening, guest: () => arrived };
+    return {};
+  }
+
+  async #received(): Promise<Outcome> {
+    if (!this.#arriving) throw new InputError('not-listening', 'this agent listens for no migration');
+    const { listening, guest } = this.#arriving;
+    this.#arriving = null;
+    const reasons = await listening.received;
+    return reasons.length > 0 ? this.#refuse(reasons) : guest()!.command('dump');
+  }
+
+  #refuse(reasons: readonly Reason[]): Outcome {
+    this.#close();
+    return refused(reasons);
+  }
+
+  #running(): ProbeGuest {
+    if (!this.#guest) throw new InputError('no-guest', 'this agent runs no guest');
+    return this.#guest;
+  }
+
+  #close(): Record<string, never> {
+    this.#guest?.[Symbol.dispose]();
+    this.#guest = null;
+    return {};
+  }
+}
+
+/** The path, its folder made: a runner's paths need not exist on its hosts. */
+function inFolder(path: string): string {
+  mkdirSync(dirname(path), { recursive: true });
+  return path;
+}
+
+const refused = (reasons: readonly Reason[]): Outcome => ({ kind: 'refused', reasons: [...reasons] });
+
+/** A state of another pair than the one that is expected here: nothing is made for it. */
+const otherIdentity = (pair: string, request: Params<'boot'>): Reason | null =>
+  pair === request.identity.pair
+    ? null
+    : reason({
+        code: 'other-pair',
+        step: 'destination',
+        contract: request.identity.pair,
+        guest: pair,
+        layer: 'monitor',
+        message: `the state is of ${pair}, expected was ${request.identity.pair}`,
+      });
