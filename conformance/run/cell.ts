@@ -1,0 +1,43 @@
+/** Cells to run: pair x SMP shape x subject x host path x scenario, in a fixed order that shards can split. */
+import type { CpuIdentity } from '../../corpora/identity.js';
+import type { Scenario } from '../../corpora/verdict.js';
+import type { Host } from '../hosts/host.js';
+
+/** A cell that has not run yet. */
+export interface Cell {
+  readonly identity: CpuIdentity;
+  /** `1`, `8c4t2`. */
+  readonly smp: string;
+  readonly hosts: readonly Host[];
+  readonly scenario: Scenario;
+}
+
+/** What names a cell in logs: `pc-i440fx-2.3/Nehalem smp 1 on local: boot`. */
+export const cellName = (cell: Cell): string =>
+  `${cell.identity.pair} smp ${cell.smp} on ${cell.hosts.map((host) => host.summary.id).join(' > ')}: ${cell.scenario}`;
+
+/**
+ * All cells of some pairs. `migrate` and `snapshot-restore` run within each host and over every ordered pair of hosts;
+ * the other scenarios on each host.
+ */
+export function cellsOf(
+  pairs: readonly { readonly identity: CpuIdentity; readonly smp: string }[],
+  hosts: readonly Host[],
+  scenarios: readonly Scenario[],
+): Cell[] {
+  return pairs.flatMap((pair) =>
+    scenarios.flatMap((scenario) => pathsOf(scenario, hosts).map((path) => ({ ...pair, hosts: path, scenario }))),
+  );
+}
+
+function pathsOf(scenario: Scenario, hosts: readonly Host[]): Host[][] {
+  const single = hosts.map((host) => [host]);
+  const ordered = hosts.flatMap((from) => hosts.filter((to) => to !== from).map((to) => [from, to]));
+  if (scenario === 'migrate')
+    return [...single.filter(([host]) => host!.concurrent).map(([host]) => [host!, host!]), ...ordered];
+  if (scenario === 'snapshot-restore') return [...single, ...ordered];
+  return single;
+}
+
+/** Every n-th cell, beginning with the i-th (1-based). */
+export const shard = <T>(cells: readonly T[], i: number, n: number): T[] => cells.filter((_, at) => at % n === i - 1);

@@ -1,0 +1,127 @@
+/** From the steps of a guest's life to a verdict. Everything that a guest saw is compared; the first break ends the cell. */
+import { CpuidTable } from '../../corpora/cpuid.js';
+import { GuestAbiError } from '../../corpora/errors.js';
+import { featureName } from '../../corpora/features.js';
+import type { VcpuIdentity } from '../../corpora/identity.js';
+import { type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
+import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
+import { loadVolatility } from '../../corpora/volatility/volatility.js';
+import { type CompareContext, compareObservations, compareVcpu, type ExpectedVcpu } from '../compare.js';
+import { AgentGone, AgentSilent } from '../hosts/agent/client.js';
+import type { Outcome } from '../hosts/agent/protocol.js';
+import type { Step } from '../scenarios/scenario.js';
+
+/** What each vCPU of the guest must see: the frozen tables. */
+export type Expectation = readonly VcpuIdentity[];
+
+export interface Judgement {
+  readonly verdict: Verdict;
+  readonly reasons: readonly Reason[];
+  readonly forced: readonly string[];
+  /** The last dump of each vCPU, where the guest ran. */
+  readonly seen: readonly VcpuObservation[];
+}
+
+const VOLATILITY = loadVolatility();
+
+type Running = Extract<Outcome, { kind: 'running' }>;
+
+/** Plays a scenario to its end, or to the first step that does not keep the contract. */
+export async function judge(steps: AsyncIterable<Step>, contract: Expectation): Promise<Judgement> {
+  const life = new Life(contract);
+  try {
+    for await (const step of steps) {
+      const end = life.take(step);
+      if (end) return end;
+    }
+  } catch (error) {
+    return life.failed(error);
+  }
+  return life.end();
+}
+
+/** What is known of one guest's life so far. */
+class Life {
+  readonly #contract: Expectation;
+  readonly #dumps = new Map<string, readonly VcpuObservation[]>();
+  #step = 'start';
+  #altered: readonly Reason[] = [];
+  #forced: readonly string[] = [];
+  #seen: readonly VcpuObservation[] = [];
+
+  constructor(contract: Expectation) {
+    this.#contract = contract;
+  }
+
+  /** Takes the next step; a judgement where it ends the life. */
+  take({ name, outcome, like }: Step): Judgement | null {
+    this.#step = name;
+    if (outcome.kind === 'refused')
+      return this.#judgement(
+        'refused',
+        outcome.reasons.map((why) => ({ ...why, step: name })),
+      );
+    if (outcome.kind !== 'running')
+      return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message)]);
+    this.#seen = outcome.vcpus.map(vcpuObservationFromJson);
+    this.#dumps.set(name, this.#seen);
+    this.#forced = outcome.forced;
+    this.#altered = outcome.altered;
+    const differences = [...this.#fromContract(outcome), ...(like ? this.#fromBefore(like) : [])];
+    return differences.length > 0 ? this.#judgement('changed', differences) : null;
+  }
+
+  end(): Judgement {
+    if (this.#dumps.size === 0) throw new Error('a scenario without steps proves nothing');
+    return this.#altered.length > 0 ? this.#judgement('altered', this.#altered) : this.#judgement('identical', []);
+  }
+
+  failed(error: unknown): Judgement {
+    if (!(error instanceof GuestAbiError)) throw error;
+    const code = error instanceof AgentSilent ? 'hung' : error instanceof AgentGone ? 'crashed' : error.code;
+    return this.#judgement(code === 'hung' ? 'hung' : 'crashed', [failure(code, this.#step, error.message)]);
+  }
+
+  /** Where the kernel altered the table (observed under --allow-altered), the guest must see exactly what was read back. */
+  #fromContract({ altered, readBack }: Running): Reason[] {
+    const tables =
+      altered.length > 0 ? readBack.map((rows) => CpuidTable.fromJson(rows)) : this.#contract.map(({ cpuid }) => cpuid);
+    if (this.#seen.length !== this.#contract.length || tables.length !== this.#contract.length)
+      return [
+        failure(
+          'vcpu-count',
+          this.#step,
+          `contract has ${this.#contract.length} vCPUs, the guest dumped on ${this.#seen.length}`,
+        ),
+      ];
+    return this.#contract.flatMap(({ index, apicId }, i) => {
+      const expected: ExpectedVcpu = {
+        ...{ index, apicId, cpuid: tables[i]!, msrs: [], otherMsrs: 'not-compared' },
+        rowsBeyondMaximum: altered.length > 0 ? 'not-compared' : 'different',
+      };
+      return compareVcpu(expected, this.#seen[i]!, this.#context());
+    });
+  }
+
+  #fromBefore({ step, sameBoot }: NonNullable<Step['like']>): Reason[] {
+    const before = this.#dumps.get(step);
+    if (!before) throw new Error(`step '${this.#step}' must be like '${step}', which was not made`);
+    return compareObservations({ vcpus: before }, { vcpus: this.#seen }, { ...this.#context(), sameBoot });
+  }
+
+  #context(): CompareContext {
+    return {
+      volatility: VOLATILITY,
+      nameOf: (field, bit) => featureName(field, bit) ?? null,
+      step: this.#step,
+      answerer: 'kvm',
+    };
+  }
+
+  #judgement(verdict: Verdict, reasons: readonly Reason[]): Judgement {
+    return { verdict, reasons, forced: this.#forced, seen: this.#seen };
+  }
+}
+
+const failure = (code: string, step: string, message: string): Reason =>
+  reason({ code, step, message, layer: 'harness' });

@@ -1,0 +1,49 @@
+/** The verdict that follows from host captures and identity alone: nothing is booted. */
+import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
+import { featureName } from '../../corpora/features.js';
+import type { HostCapabilities } from '../../corpora/host-capabilities.js';
+import type { VcpuIdentity } from '../../corpora/identity.js';
+import type { Reason, Verdict } from '../../corpora/verdict.js';
+import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
+import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
+import type { Cell } from './cell.js';
+
+export interface PredictOptions {
+  readonly allowAltered: boolean;
+  readonly forceFeatures: boolean;
+}
+
+export interface Prediction {
+  readonly verdict: Verdict;
+  readonly reasons: readonly Reason[];
+}
+
+/** `refused` where a host of the path lacks a bit or adds one; `altered` where it adds one and that is allowed; else `identical`. */
+export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: PredictOptions): Prediction {
+  const hosts = [...new Set(cell.hosts)].map((host) => host.capabilities);
+  const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host)));
+  const lacking = options.forceFeatures ? [] : each.flatMap(({ missing }) => missing);
+  const added = each.flatMap(({ added }) => added);
+  if (lacking.length > 0) return { verdict: 'refused', reasons: lacking };
+  if (added.length > 0) return { verdict: options.allowAltered ? 'altered' : 'refused', reasons: added };
+  return { verdict: 'identical', reasons: [] };
+}
+
+function onHost({ index, cpuid }: VcpuIdentity, host: HostCapabilities): { missing: Reason[]; added: Reason[] } {
+  const place = { step: 'predicted', vcpu: index, nameOf: featureName };
+  return {
+    missing: shortfallReasons(shortfalls(cpuid, host), place),
+    added: alterations(cpuid, withAdditions(cpuid, host.cpuidAdditions), place),
+  };
+}
+
+/** The table as a kernel with these additions gives it back: its bits over ours, rows that it adds beside ours. */
+export function withAdditions(table: CpuidTable, additions: CpuidTable): CpuidTable {
+  const own = table.rows.map((row) => unite(row, additions.get(row.leaf, row.subleaf)));
+  return new CpuidTable([...own, ...additions.rows.filter((row) => !table.get(row.leaf, row.subleaf))]);
+}
+
+const unite = (row: CpuidRow, more: CpuidRow | undefined): CpuidRow =>
+  more
+    ? { ...row, ...Object.fromEntries(REGISTERS.map((register) => [register, (row[register] | more[register]) >>> 0])) }
+    : row;

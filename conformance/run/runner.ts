@@ -1,0 +1,99 @@
+/** Runs cells, several at a time, each in a folder of its own, and gives their results as they come. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { hex32 } from '../../corpora/hex.js';
+import { identityToJson } from '../../corpora/identity.js';
+import type { CellResult } from '../../corpora/verdict.js';
+import type { Fault } from '../hosts/agent/faults.js';
+import { guestCanXgetbv } from '../hosts/summary.js';
+import { PLAYS } from '../scenarios/index.js';
+import { type Cell, cellName } from './cell.js';
+import { expectationOf, hasXsave } from './expectation.js';
+import { type Judgement, judge } from './judge.js';
+import { predict } from './predict.js';
+
+export interface RunOptions {
+  readonly allowAltered: boolean;
+  readonly forceFeatures: boolean;
+  /** Cells at a time. */
+  readonly jobs: number;
+  /** MSRs that the probe reads. */
+  readonly msrs: readonly number[];
+  readonly signal?: AbortSignal;
+  /** A kernel fault to plant, for the control. */
+  readonly fault?: Fault;
+}
+
+/** One result with what the guest saw. */
+export interface CellEnd {
+  readonly result: CellResult;
+  readonly judgement: Judgement;
+}
+
+/** Runs all cells; results come in the order in which cells end. Stops asking for more once `signal` is aborted. */
+export async function* runCells(
+  cells: readonly Cell[],
+  options: RunOptions,
+  onStart: (name: string) => void = () => {},
+): AsyncGenerator<CellEnd> {
+  const waiting = [...cells];
+  const running = new Map<number, Promise<{ slot: number; end: CellEnd }>>();
+  for (let next = 0; waiting.length > 0 || running.size > 0; ) {
+    while (running.size < options.jobs && waiting.length > 0 && !options.signal?.aborted) {
+      const cell = waiting.shift()!;
+      const slot = next++;
+      onStart(cellName(cell));
+      running.set(
+        slot,
+        runCell(cell, options).then((end) => ({ slot, end })),
+      );
+    }
+    if (running.size === 0) return;
+    const { slot, end } = await Promise.race(running.values());
+    running.delete(slot);
+    yield end;
+  }
+}
+
+/** Runs one cell to its verdict. */
+export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd> {
+  const started = performance.now();
+  const { vcpus, evidence, broken } = expectationOf(cell.identity);
+  const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));
+  try {
+    const steps = PLAYS[cell.scenario]({
+      hosts: cell.hosts,
+      folder,
+      xgetbv: cell.hosts.every(({ capabilities }) => guestCanXgetbv(capabilities)) && hasXsave(vcpus),
+      request: {
+        identity: structuredClone(identityToJson(cell.identity)) as never,
+        allowAltered: options.allowAltered,
+        forceFeatures: options.forceFeatures,
+        msrs: options.msrs.map(hex32),
+        fault: options.fault ?? null,
+      },
+    });
+    const judgement: Judgement =
+      broken.length > 0 ? { verdict: 'changed', reasons: broken, forced: [], seen: [] } : await judge(steps, vcpus);
+    return { judgement, result: resultOf(cell, judgement, evidence, options, performance.now() - started) };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function resultOf(cell: Cell, judgement: Judgement, evidence: string, options: RunOptions, ms: number): CellResult {
+  return {
+    pair: cell.identity.pair,
+    smp: cell.smp,
+    subject: 'reference-vmm',
+    hosts: cell.hosts.map((host) => host.summary.id),
+    scenario: cell.scenario,
+    verdict: judgement.verdict,
+    predicted: predict(cell, options).verdict,
+    forced: judgement.forced,
+    evidence,
+    reasons: judgement.reasons,
+    ms: Math.round(ms),
+  };
+}

@@ -1,0 +1,52 @@
+/** migrate: the guest moves to another process, host after host along the path; it dumps after each hop. */
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { AgentSession, Host } from '../hosts/host.js';
+import { bootSteps, lastBootStep } from './boot.js';
+import type { Stage, Step } from './scenario.js';
+
+/** A host and the guest's agent on it. */
+interface Place {
+  readonly host: Host;
+  readonly session: AgentSession;
+}
+
+export async function* migrate(stage: Stage): AsyncGenerator<Step> {
+  const [first, ...path] = stage.hosts;
+  let source: Place = { host: first!, session: await first!.warm() };
+  try {
+    yield* bootSteps(source.session.agent, stage);
+    for (const [i, host] of path.entries()) {
+      const destination: Place = { host, session: await host.open() };
+      try {
+        yield* hop(source, destination, stage, `hop-${i + 1}`);
+      } finally {
+        await source.session[Symbol.asyncDispose]();
+        source = destination;
+      }
+    }
+  } finally {
+    await source.session[Symbol.asyncDispose]();
+  }
+}
+
+/** The source says what the destination answered; where it handed over, the destination's guest dumps. */
+async function* hop(source: Place, destination: Place, stage: Stage, name: string): AsyncGenerator<Step> {
+  const socket = join(stage.folder, `${name}.sock`);
+  await destination.session.agent.call('listen', { ...stage.request, socket });
+  if (source.host !== destination.host) await bridge(source.session, destination.session, socket);
+  const sent = await source.session.agent.call('send', { socket });
+  if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
+  yield {
+    name,
+    outcome: await destination.session.agent.call('received', {}),
+    like: { step: lastBootStep(stage), sameBoot: true },
+  };
+}
+
+/** Joins a socket on the source's host with the one on which the destination listens. */
+async function bridge(source: AgentSession, destination: AgentSession, path: string): Promise<void> {
+  const [from, to] = await Promise.all([source.socket('listen', path), destination.socket('connect', path)]);
+  // A link that breaks is told by the agents, on both sides.
+  Promise.all([pipeline(from, to), pipeline(to, from)]).catch(() => undefined);
+}

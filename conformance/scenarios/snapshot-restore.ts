@@ -1,0 +1,23 @@
+/** snapshot-restore: the state goes to a file, and a new process goes on from it; on another host where the path has two. */
+import { join } from 'node:path';
+import { bootSteps, lastBootStep } from './boot.js';
+import type { Stage, Step } from './scenario.js';
+
+export async function* snapshotRestore(stage: Stage): AsyncGenerator<Step> {
+  const [first, second = first] = stage.hosts;
+  const file = join(stage.folder, 'guest.snapshot');
+  let carried: string | null = null;
+  {
+    await using session = await first!.warm();
+    yield* bootSteps(session.agent, stage);
+    await session.agent.call('save', { file });
+    if (second !== first) carried = (await session.agent.call('fetch', { file })).base64;
+  }
+  await using session = await second!.open();
+  if (carried !== null) await session.agent.call('put', { file, base64: carried });
+  yield {
+    name: 'restore',
+    outcome: await session.agent.call('restore', { ...stage.request, file }),
+    like: { step: lastBootStep(stage), sameBoot: true },
+  };
+}
