@@ -1,0 +1,59 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { runCli } from './run-cli.js';
+
+const PAIR = ['--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalem'];
+
+/** Each: what was typed, the exit code, what the one line on stderr says. */
+const CASES: readonly (readonly [args: readonly string[], code: number, says: RegExp])[] = [
+  [
+    ['resolve', '--machine', 'pc-i440fx-2.33', '--cpu', 'Nehalem'],
+    2,
+    /unknown machine type 'pc-i440fx-2.33'; nearest: .*pc-i440fx-2\.3/,
+  ],
+  [['resolve', '--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalm'], 2, /unknown CPU model 'Nehalm'; nearest: Nehalem/],
+  [['resolve', '--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalem,+aess'], 2, /aess.*nearest: aes/],
+  [['resolve', '--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalem,level=abc'], 2, /level.*abc/],
+  [['resolve', '--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalem,,'], 2, /Nehalem,,/],
+  [['resolve', ...PAIR, '--smp', '8c3t2'], 2, /8c3t2/],
+  [['resolve', ...PAIR, '--vcpu', '3'], 2, /--vcpu 3.*0 to 0/],
+  [['resolve'], 2, /name a pair/],
+  [['resolve', '--machin', 'x'], 2, /--machin.*nearest: --machine/],
+  [['reslove'], 2, /reslove.*nearest: resolve/],
+  [['verify'], 2, /name pairs/],
+  [['verify', ...PAIR, '--scenario', 'boot,rest'], 2, /unknown scenario 'rest'/],
+  [['verify', ...PAIR, '--shard', '3/2'], 2, /--shard/],
+  [['verify', ...PAIR, '--jobs', '0'], 2, /--jobs/],
+  [['verify', ...PAIR, '--host', 'lokal'], 2, /unknown host 'lokal'/],
+  [['verify', ...PAIR, '--subject', 'qemuu'], 2, /unknown subject/],
+  [['report', 'no-such-file'], 2, /no-such-file: ENOENT/],
+  [['report', '--format', 'txt', 'x'], 2, /txt/],
+];
+
+for (const [args, code, says] of CASES)
+  void t.test(`guest-abi ${args.join(' ')}`, async (t) => {
+    const end = await runCli(args);
+    t.equal(end.code, code);
+    t.equal(end.stdout, '');
+    t.equal(end.stderr.split('\n').length, 2, 'one line');
+    t.match(end.stderr, says);
+    const json = await runCli([...args, '--json']);
+    t.equal(json.code, code);
+    const answer = JSON.parse(json.stdout) as { schema: string; error: { message: string } };
+    t.equal(answer.schema, 'guest-abi/error/1');
+    t.match(answer.error.message, says);
+  });
+
+void t.test('a foreign file is no result log', async (t) => {
+  const file = join(t.testdir(), 'foreign');
+  writeFileSync(file, '{"a":1}\n');
+  const end = await runCli(['report', file]);
+  t.equal(end.code, 2);
+  t.match(end.stderr, /foreign:1: not a line of a guest-abi result log/);
+});
+
+void t.test('help and version are answers', async (t) => {
+  t.match(await runCli(['--version']), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/ });
+  t.match(await runCli(['verify', '--help']), { code: 0, stdout: /--allow-altered/ });
+});

@@ -1,0 +1,49 @@
+/** From `--host` to hosts, opened. */
+import { InputError, MachineError } from '../../corpora/errors.js';
+import type { Host } from '../hosts/host.js';
+import { LocalHost } from '../hosts/local.js';
+import { progressLine } from './progress.js';
+
+/** Opens each named host once. Throws `InputError` on a name of no known form; closes what was opened where one fails. */
+export async function openHosts(
+  names: readonly string[] = ['local'],
+): Promise<AsyncDisposable & { readonly hosts: readonly Host[] }> {
+  for (const name of names) checkName(name);
+  const hosts: Host[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+  };
+  try {
+    if (names.includes('local')) hosts.push(await LocalHost.open());
+    hosts.push(...(await openLab(names.filter((name) => name.startsWith('lab:')))));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { hosts, [Symbol.asyncDispose]: close };
+}
+
+async function openLab(names: readonly string[]): Promise<readonly Host[]> {
+  if (names.length === 0) return [];
+  const { openLabHosts } = await import('../hosts/lab/pool.js');
+  const progress = progressLine();
+  try {
+    return await openLabHosts(
+      names.map((name) => name.slice('lab:'.length)),
+      { onProgress: ({ step, done, total }) => progress.update(`${step} ${done}/${total}`) },
+    );
+  } finally {
+    progress.end();
+  }
+}
+
+function checkName(name: string): void {
+  if (name === 'local' || name.startsWith('lab:')) return;
+  if (/^(ssh|recorded):/.test(name))
+    throw new MachineError('host-kind-missing', `hosts of the kind '${name.split(':')[0]}:' are not in this version`, {
+      given: name,
+    });
+  throw new InputError('unknown-host', `unknown host '${name}': local, lab:KERNEL, ssh:USER@HOST or recorded:FILE`, {
+    given: name,
+  });
+}

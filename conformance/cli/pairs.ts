@@ -1,0 +1,78 @@
+/** From `--machine`, `--cpu`, `--pair` and `--smp` to pairs, with globs over names. */
+import { existsSync } from 'node:fs';
+import { Definitions } from '../../corpora/definitions.js';
+import { InputError, unknownName } from '../../corpora/errors.js';
+import type { CpuIdentity } from '../../corpora/identity.js';
+import { formatCpu, parsePair } from '../../corpora/pair.js';
+import { formatSmp, parseSmp } from '../../corpora/smp.js';
+import { listMachines, listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
+import { globMatcher, isGlob } from './options.js';
+
+export interface PairOptions {
+  readonly machine?: readonly string[];
+  readonly cpu?: readonly string[];
+  readonly pair?: readonly string[];
+  readonly smp?: readonly string[];
+}
+
+/** A pair as the user named it. */
+export interface PairRequest {
+  readonly machine: string;
+  /** Model with properties, as in `-cpu`. */
+  readonly cpu: string;
+  readonly smp: string;
+}
+
+/** The definitions of `--corpora` folders over the built-in ones. Throws `InputError` for a folder that is not there. */
+export function definitionsOf(corpora: readonly string[] = []): Definitions {
+  const missing = corpora.find((folder) => !existsSync(folder));
+  if (missing) throw new InputError('no-such-folder', `--corpora ${missing}: no such folder`, { given: missing });
+  return new Definitions(corpora);
+}
+
+/** All pairs that the options name, each SMP shape of each. Throws `InputError` where a name or glob matches nothing. */
+export function selectPairs(options: PairOptions, definitions: Definitions): PairRequest[] {
+  const named = (options.pair ?? []).map(parsePair).map(({ machine, cpu }) => ({ machine, cpu: formatCpu(cpu) }));
+  const crossed = (options.machine ?? (options.cpu ? ['*'] : []))
+    .flatMap((machine) => expandMachine(machine, definitions))
+    .flatMap((machine) =>
+      (options.cpu ?? ['*']).flatMap((cpu) => expandCpu(machine, cpu, definitions)).map((cpu) => ({ machine, cpu })),
+    );
+  if (crossed.length === 0 && (options.machine || options.cpu))
+    throw new InputError('no-pairs', `no pair matches --machine ${list(options.machine)} --cpu ${list(options.cpu)}`);
+  const shapes = (options.smp ?? ['1']).map((shape) => formatSmp(parseSmp(shape)));
+  return [...named, ...crossed].flatMap((pair) => shapes.map((smp) => ({ ...pair, smp })));
+}
+
+const list = (values: readonly string[] | undefined): string => values?.join(' ') ?? '*';
+
+/** The one pair that the options name. Throws `InputError` where they name none or several. */
+export function onePair(options: PairOptions, definitions: Definitions): PairRequest {
+  const given = [...(options.pair ?? []), ...(options.machine ?? []), ...(options.cpu ?? [])].join(' ');
+  if (!options.pair && !(options.machine && options.cpu))
+    throw new InputError('no-pair', 'name a pair: --machine M --cpu C, or --pair M/C', { given });
+  const [pair, ...others] = selectPairs(options, definitions);
+  if (others.length > 0)
+    throw new InputError('many-pairs', `this command takes one pair, '${given}' names ${others.length + 1}`, { given });
+  return pair!;
+}
+
+export const resolvePair = ({ machine, cpu, smp }: PairRequest, definitions: Definitions): CpuIdentity =>
+  resolve({ machine, cpu, smp: parseSmp(smp), definitions });
+
+function expandMachine(machine: string, definitions: Definitions): string[] {
+  if (!isGlob(machine)) return [machine];
+  const names = listMachines(definitions).map(({ name }) => name);
+  const matching = names.filter(globMatcher(machine));
+  if (matching.length === 0) throw unknownName('machine type', machine, names);
+  return matching;
+}
+
+function expandCpu(machine: string, cpu: string, definitions: Definitions): string[] {
+  const [name = '', ...properties] = cpu.split(',');
+  if (!isGlob(name)) return [cpu];
+  return listModels(machine, definitions)
+    .map((model) => model.name)
+    .filter(globMatcher(name))
+    .map((model) => [model, ...properties].join(','));
+}

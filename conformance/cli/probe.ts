@@ -1,0 +1,56 @@
+/** One boot of one pair on one host, with everything that the guest saw. */
+import type { ExitCode } from '../../corpora/errors.js';
+import { hex32 } from '../../corpora/hex.js';
+import { vcpuObservationToJson } from '../../corpora/observation.js';
+import { reasonLines } from '../../reports/reasons.js';
+import { conclude } from '../../reports/result-log.js';
+import { runCell } from '../run/runner.js';
+import { openHosts } from './hosts.js';
+import { cpuidLines } from './identity-text.js';
+import { type CommonOptions, print, printJson } from './output.js';
+import { definitionsOf, onePair, type PairOptions, resolvePair } from './pairs.js';
+import { CONCLUSION_EXIT, runOptions } from './verify.js';
+
+export interface ProbeOptions extends CommonOptions, PairOptions {
+  readonly host?: readonly string[];
+  readonly msrs?: boolean;
+  readonly allowAltered?: boolean;
+  readonly forceFeatures?: boolean;
+}
+
+/** Boots, prints, and gives the exit code: 0 also where the table was altered and that was allowed. */
+export async function probe(options: ProbeOptions): Promise<ExitCode> {
+  const definitions = definitionsOf(options.corpora);
+  const request = onePair(options, definitions);
+  const identity = resolvePair(request, definitions);
+  await using opened = await openHosts(options.host);
+  const host = opened.hosts[0]!;
+  const { result, judgement } = await runCell(
+    { identity, smp: request.smp, hosts: [host], scenario: 'boot' },
+    runOptions(options),
+  );
+  const { pair, verdict, predicted, forced, reasons } = result;
+  if (options.json) {
+    const vcpus = judgement.seen.map(vcpuObservationToJson);
+    const { id, ...facts } = host.summary;
+    printJson('probe', { pair, host: id, hostFacts: facts, verdict, predicted, forced, reasons, vcpus });
+  } else {
+    print(
+      [
+        `${pair} on ${host.summary.id}: ${verdict} (predicted ${predicted}; evidence: ${result.evidence})`,
+        ...reasonLines(reasons).map((line) => `    ${line}`),
+        ...judgement.seen.flatMap((vcpu) => [
+          `vCPU ${vcpu.index}: APIC id ${vcpu.apicId}, CR4 ${hex32(vcpu.cr4)}, XCR0 ${vcpu.xcr0 === null ? 'not set' : `0x${vcpu.xcr0.toString(16)}`}`,
+          ...cpuidLines({ rows: vcpu.cpuid }),
+          ...(options.msrs
+            ? vcpu.msrs.map(
+                (msr) => `   MSR ${hex32(msr.index)}: ${'fault' in msr ? msr.fault : `0x${msr.value.toString(16)}`}`,
+              )
+            : []),
+        ]),
+      ].join('\n'),
+    );
+  }
+  if (options.allowAltered && verdict === 'altered') return 0;
+  return CONCLUSION_EXIT[conclude([result])];
+}

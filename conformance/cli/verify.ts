@@ -1,0 +1,147 @@
+/** The main job: cells of the named pairs on the named hosts, their results logged and reported. */
+import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
+import { type CellResult, SCENARIOS, type Scenario } from '../../corpora/verdict.js';
+import { jsonReport } from '../../reports/json.js';
+import { type Conclusion, conclude, type ResultLog } from '../../reports/result-log.js';
+import { textReport } from '../../reports/text.js';
+import { probeMsrs } from '../probe-msrs.js';
+import { type Cell, cellName, cellsOf, shard } from '../run/cell.js';
+import { LogWriter, readLog } from '../run/log-writer.js';
+import { predict } from '../run/predict.js';
+import { type RunOptions, runCells } from '../run/runner.js';
+import { PACKAGE_VERSION } from '../version.js';
+import { openHosts } from './hosts.js';
+import { type CommonOptions, print, printJson, warn } from './output.js';
+import { definitionsOf, type PairOptions, resolvePair, selectPairs } from './pairs.js';
+import { progressLine } from './progress.js';
+
+export interface VerifyOptions extends CommonOptions, PairOptions {
+  readonly subject: string;
+  readonly host?: readonly string[];
+  readonly scenario?: readonly Scenario[];
+  readonly jobs: number;
+  readonly shard?: readonly [number, number];
+  readonly list?: boolean;
+  readonly resume?: string;
+  readonly against?: string;
+  readonly minIdentical: number;
+  readonly log?: string;
+  readonly allowAltered?: boolean;
+  readonly forceFeatures?: boolean;
+}
+
+export const CONCLUSION_EXIT: Readonly<Record<Conclusion, ExitCode>> = {
+  holds: EXIT.holds,
+  broken: EXIT.broken,
+  'nothing-verified': EXIT.cannot,
+};
+
+/** Runs, logs and reports; gives the exit code. */
+export async function verify(options: VerifyOptions): Promise<ExitCode> {
+  if (options.subject !== 'reference-vmm')
+    throw new InputError('unknown-subject', `unknown subject '${options.subject}': this version has reference-vmm`, {
+      given: options.subject,
+      nearest: ['reference-vmm'],
+    });
+  const definitions = definitionsOf(options.corpora);
+  const requests = selectPairs(options, definitions);
+  if (requests.length === 0)
+    throw new InputError('no-pair', 'name pairs: --machine M --cpu C (globs allowed), or --pair M/C');
+  const pairs = requests.map((request) => ({ identity: resolvePair(request, definitions), smp: request.smp }));
+  const before = options.against ? readLog(options.against) : null;
+  await using opened = await openHosts(options.host);
+  const all = cellsOf(pairs, opened.hosts, options.scenario ?? SCENARIOS);
+  const cells = options.shard ? shard(all, ...options.shard) : all;
+  const run = { ...runOptions(options), jobs: options.jobs };
+  if (options.list) return list(cells, run, options.json ?? false);
+  const writer = options.resume ? LogWriter.resume(options.resume) : LogWriter.create(options.log);
+  const log = await runLogged(cells, run, writer);
+  if (options.json) print(JSON.stringify(jsonReport(log, options.minIdentical), null, 1));
+  else {
+    print(`${textReport(log, textOptions(options))}\nlog: ${writer.file}`);
+  }
+  const worse = before ? differingCells(before.cells, log.cells) : [];
+  for (const line of worse) warn(line);
+  return worse.length > 0 ? EXIT.broken : CONCLUSION_EXIT[conclude(log.cells, options.minIdentical)];
+}
+
+export const textOptions = (options: CommonOptions & { minIdentical?: number }) => ({
+  color: process.stdout.isTTY && !process.env.NO_COLOR,
+  verbose: options.verbose ?? false,
+  ...(options.minIdentical === undefined ? {} : { minIdentical: options.minIdentical }),
+});
+
+export const runOptions = (options: { allowAltered?: boolean; forceFeatures?: boolean }): RunOptions => ({
+  allowAltered: options.allowAltered ?? false,
+  forceFeatures: options.forceFeatures ?? false,
+  jobs: 1,
+  msrs: probeMsrs(),
+});
+
+/** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */
+export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {
+  const done = new Set(writer.done.map(keyOf));
+  const waiting = cells.filter((cell) => !done.has(keyOf({ ...cell, ...resultKey(cell) })));
+  for (const host of new Set(cells.flatMap((cell) => cell.hosts))) writer.host(host.summary);
+  const results = [...writer.done];
+  const progress = progressLine();
+  const abort = new AbortController();
+  const interrupt = (): void => abort.abort();
+  process.once('SIGINT', interrupt);
+  try {
+    const onStart = (name: string): void =>
+      progress.update(`${results.length}/${writer.done.length + waiting.length} ${name}`);
+    for await (const { result } of runCells(waiting, { ...options, signal: abort.signal }, onStart)) {
+      results.push(result);
+      writer.cell(result);
+    }
+  } finally {
+    progress.end();
+    process.removeListener('SIGINT', interrupt);
+    writer.end(!abort.signal.aborted);
+  }
+  const hosts = [...new Set(cells.flatMap((cell) => cell.hosts))].map((host) => host.summary);
+  return {
+    version: PACKAGE_VERSION,
+    startedAt: '',
+    hosts,
+    cells: inOrder(cells, results),
+    complete: !abort.signal.aborted,
+  };
+}
+
+type Key = Pick<CellResult, 'pair' | 'smp' | 'subject' | 'hosts' | 'scenario'>;
+const resultKey = (cell: Cell): Key => ({
+  pair: cell.identity.pair,
+  smp: cell.smp,
+  subject: 'reference-vmm',
+  hosts: cell.hosts.map((host) => host.summary.id),
+  scenario: cell.scenario,
+});
+const keyOf = ({ pair, smp, subject, hosts, scenario }: Key): string =>
+  JSON.stringify([pair, smp, subject, hosts, scenario]);
+
+/** Results in the order of their cells, whatever order they ended in; those of other cells (a resumed log) first. */
+function inOrder(cells: readonly Cell[], results: readonly CellResult[]): CellResult[] {
+  const place = new Map(cells.map((cell, i) => [keyOf(resultKey(cell)), i]));
+  const at = (result: CellResult): number => place.get(keyOf(result)) ?? -1;
+  return [...results].sort((a, b) => at(a) - at(b));
+}
+
+function list(cells: readonly Cell[], options: RunOptions, json: boolean): ExitCode {
+  const listed = cells.map((cell) => ({ ...resultKey(cell), predicted: predict(cell, options).verdict }));
+  if (json) printJson('cells', { cells: listed });
+  else print(cells.map((cell, i) => `${cellName(cell)}: ${listed[i]!.predicted}`).join('\n'));
+  return EXIT.holds;
+}
+
+/** A line for each cell that both logs hold with different verdicts. */
+function differingCells(before: readonly CellResult[], after: readonly CellResult[]): string[] {
+  const verdicts = new Map(before.map((cell) => [keyOf(cell), cell.verdict]));
+  return after
+    .filter((cell) => (verdicts.get(keyOf(cell)) ?? cell.verdict) !== cell.verdict)
+    .map(
+      (cell) =>
+        `${cell.pair} ${cell.scenario} on ${cell.hosts.join(' > ')}: was ${verdicts.get(keyOf(cell))}, is ${cell.verdict}`,
+    );
+}
