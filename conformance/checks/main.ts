@@ -1,0 +1,19 @@
+/** Runs every check; the last part of `npm run check`. */
+import type { Check } from './check.js';
+import { definitionsAreCanonical } from './definitions.js';
+import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
+import { volatilityMatches } from './volatility.js';
+
+const CHECKS: readonly Check[] = [
+  definitionsAreCanonical,
+  volatilityMatches,
+  koffiIsWalledIn,
+  filesIntroduceThemselves,
+];
+
+for (const { name, run } of CHECKS) {
+  const problems = await run();
+  process.stdout.write(`${problems.length === 0 ? 'ok' : 'FAILED'}  ${name}\n`);
+  for (const problem of problems) process.stdout.write(`    ${problem}\n`);
+  if (problems.length > 0) process.exitCode = 1;
+}
