@@ -17,7 +17,7 @@ export function writeFileWhole(file: string, pieces: readonly Uint8Array[]): num
     renameSync(temporary, file);
     syncFolder(dirname(file));
   } catch (error) {
-    rmSync(temporary, { force: true });
+    removeIfThere(temporary);
     const { code } = error as NodeJS.ErrnoException;
     throw new MachineError('file-not-written', `cannot write ${file}: ${code ?? String(error)}`, {
       given: file,
@@ -25,6 +25,15 @@ export function writeFileWhole(file: string, pieces: readonly Uint8Array[]): num
     });
   }
   return pieces.reduce((sum, piece) => sum + piece.length, 0);
+}
+
+/** Where the folder is none, even looking for the file fails; the error to tell is the first one. */
+function removeIfThere(file: string): void {
+  try {
+    rmSync(file, { force: true });
+  } catch {
+    // Nothing can have been written.
+  }
 }
 
 function syncFolder(folder: string): void {

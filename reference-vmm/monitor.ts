@@ -8,7 +8,7 @@ import { planBoot } from './boot/boot.js';
 import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
-import type { FeatureNamer } from './cpu-model/differences.js';
+import { alterations, type FeatureNamer, STATE } from './cpu-model/differences.js';
 import { travellingMsrs } from './cpu-model/msrs.js';
 import { type Crash, crash, crashOf } from './crash.js';
 import { DebugExit } from './devices/debug-exit.js';
@@ -81,6 +81,7 @@ export class Machine implements Disposable {
   readonly #serial: Serial16550;
   readonly #bus: PortBus;
   readonly #plan: BootPlan | null;
+  readonly #nameOf: FeatureNamer;
   /** MSRs that a state carries. */
   readonly #travelling: readonly number[];
   /** Events of accesses that were finished before their turn. */
@@ -92,6 +93,7 @@ export class Machine implements Disposable {
     this.#kvm = kvm;
     this.#vm = vm;
     this.identity = identity;
+    this.#nameOf = options.nameOf;
     this.memoryBytes = memoryBytes;
     this.#travelling = travellingMsrs(identity, kvm.msrIndices());
     this.#plan = boot ? planBoot(boot, memoryBytes) : null;
@@ -230,8 +232,9 @@ export class Machine implements Disposable {
   }
 
   /**
-   * Takes a state in place of `start`, on a machine that has not run. Gives a reason for everything that did not arrive as it left;
-   * with any the machine must not run. Throws `KvmError` where the kernel refuses a whole part, `InputError` on a state of another machine.
+   * Takes a state in place of `start`, on a machine that has not run. Gives a reason for everything that did not arrive as it left, and for
+   * every CPUID bit in which the state's identity is another; with any the machine must not run. Throws `InputError` `other-machine` on
+   * a state of other memory or devices.
    */
   loadState(state: MachineState): Reason[] {
     if (state.memoryBytes !== this.memoryBytes)
@@ -239,6 +242,11 @@ export class Machine implements Disposable {
         'other-machine',
         `the state has ${state.memoryBytes} bytes of memory, the machine ${this.memoryBytes}`,
       );
+    if (state.vcpus.length !== 1)
+      throw new InputError('other-machine', `the state has ${state.vcpus.length} vCPUs, the machine 1`);
+    const place = { step: 'destination', vcpu: 0, nameOf: this.#nameOf };
+    const other = alterations(this.identity.vcpus[0]!.cpuid, state.identity.vcpus[0]!.cpuid, place, STATE);
+    if (other.length > 0) return other;
     for (const device of this.#bus.devices) loadDevice(device.name, state, (saved) => device.load(saved));
     const memory = this.#memory;
     for (const { gpa: address, bytes } of state.pages) memory.at(gpa(address), bytes.length).set(bytes);

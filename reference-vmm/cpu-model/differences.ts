@@ -84,6 +84,8 @@ export interface Alterer {
 const KERNEL: Alterer = { prefix: 'cpuid', layer: 'kernel', name: 'kernel' };
 /** For the definitions of today against a contract. */
 export const DEFINITIONS: Alterer = { prefix: 'definition', layer: 'monitor', name: 'definition' };
+/** For the identity that a state was taken from against the machine that is to take it. */
+export const STATE: Alterer = { prefix: 'identity', layer: 'monitor', name: 'state' };
 
 const EMPTY = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 

@@ -20,7 +20,7 @@ const rows = fc.uniqueArray(
   { selector: ({ leaf, subleaf }) => `${leaf}.${subleaf}`, maxLength: 40 },
 );
 
-t.test('registers keep every byte', async (t) => {
+void t.test('registers keep every byte', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 144, maxLength: 144 }), (bytes) => {
       t.strictSame([...encodeRegs(decodeRegs(bytes))], [...bytes]);
@@ -30,7 +30,7 @@ t.test('registers keep every byte', async (t) => {
   );
 });
 
-t.test('special registers keep every byte but padding', async (t) => {
+void t.test('special registers keep every byte but padding', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 312, maxLength: 312 }), (bytes) => {
       const once = encodeSregs(decodeSregs(bytes));
@@ -43,7 +43,7 @@ t.test('special registers keep every byte but padding', async (t) => {
   );
 });
 
-t.test('a CPUID table comes back as it was', async (t) => {
+void t.test('a CPUID table comes back as it was', async (t) => {
   fc.assert(
     fc.property(rows, (list) => {
       const table = new CpuidTable(list);
@@ -53,21 +53,21 @@ t.test('a CPUID table comes back as it was', async (t) => {
   );
 });
 
-t.test('rows that the kernel did not write are no rows, whatever nent says', async (t) => {
+void t.test('rows that the kernel did not write are no rows, whatever nent says', async (t) => {
   const row = { leaf: 1, subleaf: null, eax: 1, ebx: 2, ecx: 3, edx: 4 };
   const buffer = emptyCpuid2(10);
   buffer.set(encodeCpuid2(new CpuidTable([row])).subarray(8), 8);
   t.strictSame(decodeCpuid2(buffer).toJSON(), new CpuidTable([row]).toJSON());
 });
 
-t.test('a table with two rows at one place is refused', async (t) => {
+void t.test('a table with two rows at one place is refused', async (t) => {
   const one = encodeCpuid2(new CpuidTable([{ leaf: 1, subleaf: null, eax: 1, ebx: 2, ecx: 3, edx: 4 }]));
   const two = Buffer.concat([one, one.subarray(8)]);
   two.writeUInt32LE(2, 0);
   t.throws(() => decodeCpuid2(two), { code: 'kvm-cpuid-table' });
 });
 
-t.test('MSRs keep index and value', async (t) => {
+void t.test('MSRs keep index and value', async (t) => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ index: u32, value: fc.bigInt(0n, 2n ** 64n - 1n) }, { noNullPrototype: true })),

@@ -1,6 +1,5 @@
 /** Guest RAM: a guest-physical address turns into bytes in one checked place only. */
 import { EXIT, GuestAbiError } from '../../corpora/errors.js';
-import { hexShort } from '../../corpora/hex.js';
 
 declare const gpaBrand: unique symbol;
 /** A guest-physical address. No code can use it as an offset: only `GuestMemory` turns it into bytes. */
@@ -24,7 +23,7 @@ export class GuestAddressError extends GuestAbiError {
     super(
       'guest-address',
       EXIT.broken,
-      `guest-physical ${hexShort(Math.floor(address / 2 ** 32))}:${hexShort(address)} + ${length} bytes is not in guest memory`,
+      `guest-physical 0x${address.toString(16)} + ${length} bytes is not in guest memory`,
     );
   }
 }

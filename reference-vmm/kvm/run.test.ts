@@ -9,7 +9,7 @@ import { openKvm } from './system.js';
 const SPIN = [0xeb, 0xfe];
 const HLT = [0xf4, 0xeb, 0xfd];
 
-t.test('no guest can hold the process: spinning, halted, or busy with port accesses', needsKvm, async (t) => {
+void t.test('no guest can hold the process: spinning, halted, or busy with port accesses', needsKvm, async (t) => {
   using kvm = openKvm();
   // in $0x80, %al; jmp .-2
   for (const code of [SPIN, HLT, [0xe4, 0x80, 0xeb, 0xfc]]) {
@@ -24,7 +24,7 @@ t.test('no guest can hold the process: spinning, halted, or busy with port acces
   }
 });
 
-t.test('a deadline that passed between runs does not end the next run', needsKvm, async (t) => {
+void t.test('a deadline that passed between runs does not end the next run', needsKvm, async (t) => {
   using kvm = openKvm();
   // out %al, $0xf4; jmp .-2
   using exiting = flatMachine(kvm, [0xe6, 0xf4, 0xeb, 0xfc]);
@@ -51,7 +51,7 @@ function rawVcpu(kvm: Kvm, code: readonly number[]) {
 }
 const soon = () => performance.now() + 1000;
 
-t.test('a read is answered by what was written into the exit', needsKvm, async (t) => {
+void t.test('a read is answered by what was written into the exit', needsKvm, async (t) => {
   using kvm = openKvm();
   // in $0x42, %ax; hlt
   const { vcpu } = rawVcpu(kvm, [0xe5, 0x42, 0xf4]);
@@ -66,7 +66,7 @@ t.test('a read is answered by what was written into the exit', needsKvm, async (
   t.equal(vcpu.run(soon()).reason, 'hlt');
 });
 
-t.test('memory without RAM is an MMIO exit', needsKvm, async (t) => {
+void t.test('memory without RAM is an MMIO exit', needsKvm, async (t) => {
   using kvm = openKvm();
   // mov $0x2000, %ax; mov %ax, %ds; movb $0x5a, 3; mov 4, %al; hlt
   const { vcpu } = rawVcpu(kvm, [0xb8, 0, 0x20, 0x8e, 0xd8, 0xc6, 6, 3, 0, 0x5a, 0xa0, 4, 0, 0xf4]);
@@ -82,7 +82,7 @@ t.test('memory without RAM is an MMIO exit', needsKvm, async (t) => {
   t.equal(vcpu.getRegs().rax & 0xffn, 0x77n);
 });
 
-t.test('an MSR that the filter denies comes to us, and our answer to the guest', needsKvm, async (t) => {
+void t.test('an MSR that the filter denies comes to us, and our answer to the guest', needsKvm, async (t) => {
   using kvm = openKvm();
   // mov $0x174, %ecx; rdmsr; wrmsr; hlt
   const { vm, vcpu } = rawVcpu(kvm, [0x66, 0xb9, 0x74, 1, 0, 0, 0x0f, 0x32, 0x0f, 0x30, 0xf4]);
@@ -100,7 +100,7 @@ t.test('an MSR that the filter denies comes to us, and our answer to the guest',
   t.equal(vcpu.run(soon()).reason, 'hlt');
 });
 
-t.test('MSR calls say how many were done', needsKvm, async (t) => {
+void t.test('MSR calls say how many were done', needsKvm, async (t) => {
   using kvm = openKvm();
   const { vcpu } = rawVcpu(kvm, HLT);
   const NO_SUCH = 0x7fff_0000;
@@ -148,13 +148,13 @@ async function interrupted(body: string) {
   return { code, signal, output: Buffer.concat(output).toString(), ms: performance.now() - start };
 }
 
-t.test('SIGINT ends the process during a run', needsKvm, async (t) => {
+void t.test('SIGINT ends the process during a run', needsKvm, async (t) => {
   const { signal, ms } = await interrupted(`console.log('runs'); machine.run({ timeoutMs: 60_000 });`);
   t.equal(signal, 'SIGINT');
   t.ok(ms < 2000, `${ms} ms`);
 });
 
-t.test('a handler of SIGINT gets its turn during a run', needsKvm, async (t) => {
+void t.test('a handler of SIGINT gets its turn during a run', needsKvm, async (t) => {
   const { code, output, ms } = await interrupted(`
     process.on('SIGINT', () => { console.log('cleaned up'); process.exit(7); });
     console.log('runs');

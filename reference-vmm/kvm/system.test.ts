@@ -7,7 +7,7 @@ import { Machine } from '../monitor.js';
 import { hostCapabilities } from './capabilities.js';
 import { openKvm } from './system.js';
 
-t.test('without KVM the error says what to do', async (t) => {
+void t.test('without KVM the error says what to do', async (t) => {
   t.throws(() => openKvm('/dev/no-such-kvm'), {
     code: 'kvm-absent',
     exitCode: 3,
@@ -15,7 +15,7 @@ t.test('without KVM the error says what to do', async (t) => {
   });
 });
 
-t.test('a device that is not KVM is refused by the name of the call', async (t) => {
+void t.test('a device that is not KVM is refused by the name of the call', async (t) => {
   t.throws(() => openKvm('/dev/null'), { code: 'kvm-enotty', exitCode: 3, message: /^KVM_GET_API_VERSION: ENOTTY/ });
 });
 
@@ -24,14 +24,14 @@ const cannotBeRefused =
   needsKvm.skip ||
   (process.getuid?.() !== 0 && 'needs root') ||
   ((statSync('/dev/kvm').mode & 0o006) !== 0 && '/dev/kvm is open to everybody here');
-t.test('without permission the error names the cure', { skip: cannotBeRefused }, async (t) => {
+void t.test('without permission the error names the cure', { skip: cannotBeRefused }, async (t) => {
   const system = new URL('system.js', import.meta.url).href;
   const script = `process.setgid(65534); process.setuid(65534); import(${JSON.stringify(system)}).then(({ openKvm }) => openKvm()).catch((e) => console.log(e.code, e.exitCode, e.message))`;
   const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', cwd: '/' });
   t.match(stdout, /^kvm-denied 3 .*usermod -aG kvm/);
 });
 
-t.test('host capabilities are complete', needsKvm, async (t) => {
+void t.test('host capabilities are complete', needsKvm, async (t) => {
   using kvm = openKvm();
   const host = hostCapabilities(kvm);
   t.equal(host, hostCapabilities(kvm), 'read once');
@@ -66,7 +66,7 @@ const mappedBytes = (): number =>
 
 const HLT = [0xf4];
 
-t.test('everything is closed: after a run, a refusal, a bad image and a failed call', needsKvm, async (t) => {
+void t.test('everything is closed: after a run, a refusal, a bad image and a failed call', needsKvm, async (t) => {
   const MIB = 1 << 20;
   openKvm()[Symbol.dispose]();
   const before = open();

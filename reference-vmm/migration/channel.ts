@@ -27,6 +27,8 @@ export class Channel {
   constructor(socket: Socket, name: string) {
     this.#socket = socket;
     this.#name = name;
+    // A broken link shows at the next read or write; without a listener it would end the process.
+    socket.on('error', () => undefined);
     this.#chunks = (socket as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   }
 

@@ -48,7 +48,7 @@ async function receiveOne(
   const channel = new Channel(await accept(server, path, deadlineMs), path);
   try {
     const offered = readIdentity(await channel.receive('offer', deadlineMs), path);
-    const refusal = receiver.realize(offered);
+    const refusal = reasonsOf(() => receiver.realize(offered));
     await channel.reply(refusal);
     if (refusal.length > 0) return refusal;
     const reasons = await loadState(channel, path, receiver, deadlineMs);
@@ -59,7 +59,6 @@ async function receiveOne(
   }
 }
 
-/** A state that fails its checks, or that the kernel refuses whole, is a refusal that the source must hear. */
 async function loadState(
   channel: Channel,
   path: string,
@@ -67,8 +66,13 @@ async function loadState(
   deadlineMs: number,
 ): Promise<readonly Reason[]> {
   const sections = await channel.receive('state', deadlineMs);
+  return reasonsOf(() => receiver.load(readState(sections, path, MEMORY_LIMIT)));
+}
+
+/** An expected error on this side (KVM fails, the state contradicts itself) is a refusal that the source must hear. */
+function reasonsOf(take: () => readonly Reason[]): readonly Reason[] {
   try {
-    return receiver.load(readState(sections, path, MEMORY_LIMIT));
+    return take();
   } catch (error) {
     if (!(error instanceof GuestAbiError)) throw error;
     return [reason({ code: error.code, step: 'destination', message: error.message })];

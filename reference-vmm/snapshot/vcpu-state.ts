@@ -1,7 +1,7 @@
 /** A vCPU's state: taken whole, and given back whole or refused. Nothing is dropped silently. */
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { MsrValue } from '../../corpora/identity.js';
-import { type Reason, reason } from '../../corpora/verdict.js';
+import { type Reason, type ReasonFacts, reason } from '../../corpora/verdict.js';
 import { countsTime, inSetOrder } from '../cpu-model/msrs.js';
 import type { StatePart, Vcpu } from '../kvm/kvm.js';
 import { KvmError } from '../kvm/kvm-error.js';
@@ -52,29 +52,51 @@ export function readableMsrs(vcpu: Vcpu, indices: readonly number[]): MsrValue[]
 }
 
 /**
- * Gives a vCPU, whose CPUID is set, the state. Precondition: it has not run. Gives a reason for every MSR that the kernel would not take or did not
- * keep; the vCPU must not run then. Throws `KvmError` where the kernel refuses a whole part.
+ * Gives a vCPU, whose CPUID is set, the state. Gives a reason for every part and every MSR that the kernel would not take or did not keep;
+ * the vCPU must not run then.
  */
 export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination'): Reason[] {
-  const frequency = giveTscKhz(vcpu, state, step);
-  for (const name of TRAVELLING_PARTS.filter((part) => part !== 'mp-state')) vcpu.setState(name, state.parts[name]);
-  const msrs = setMsrsOrReasons(vcpu, inSetOrder(state.msrs), state.index, step);
-  vcpu.setState('mp-state', state.parts['mp-state']);
-  return [...frequency, ...msrs];
+  const give = (parts: readonly TravellingPart[]) => parts.flatMap((part) => givePart(vcpu, state, part, step));
+  return [
+    ...giveTscKhz(vcpu, state, step),
+    ...give(TRAVELLING_PARTS.filter((part) => part !== 'mp-state')),
+    ...setMsrsOrReasons(vcpu, inSetOrder(state.msrs), state.index, step),
+    ...give(['mp-state']),
+  ];
+}
+
+/** E.g. XSAVE state of components that this host does not have: KVM takes the CPUID and refuses the state. */
+const givePart = (vcpu: Vcpu, { index, parts }: VcpuState, part: TravellingPart, step: string): Reason[] =>
+  reasonOf(
+    () => vcpu.setState(part, parts[part]),
+    (error) => ({
+      ...{ code: 'state-not-settable', step, vcpu: index, layer: 'kernel' as const },
+      message: `state '${part}': ${error.message}`,
+    }),
+  );
+
+/** Runs `set`; where the kernel refuses, the reason. */
+function reasonOf(set: () => void, facts: (error: KvmError) => ReasonFacts): Reason[] {
+  try {
+    set();
+    return [];
+  } catch (error) {
+    if (!(error instanceof KvmError)) throw error;
+    return [reason(facts(error))];
+  }
 }
 
 /** KVM takes a frequency within its tolerance (250 ppm) without TSC scaling; any other needs hardware that scales. */
 function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string): Reason[] {
   const own = vcpu.getTscKhz();
   if (own === tscKhz) return [];
-  try {
-    vcpu.setTscKhz(tscKhz);
-    return [];
-  } catch (error) {
-    if (!(error instanceof KvmError)) throw error;
-    const message = `TSC of ${tscKhz} kHz, here ${own} kHz: ${error.message}`;
-    return [reason({ code: 'tsc-frequency', step, vcpu: index, layer: 'host-cpu', message })];
-  }
+  return reasonOf(
+    () => vcpu.setTscKhz(tscKhz),
+    (error) => ({
+      ...{ code: 'tsc-frequency', step, vcpu: index, layer: 'host-cpu' as const },
+      message: `TSC of ${tscKhz} kHz, here ${own} kHz: ${error.message}`,
+    }),
+  );
 }
 
 /**
