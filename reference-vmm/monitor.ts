@@ -82,8 +82,6 @@ export class Machine implements Disposable {
   readonly #bus: PortBus;
   readonly #plan: BootPlan | null;
   readonly #nameOf: FeatureNamer;
-  /** MSRs that a state carries. */
-  readonly #travelling: readonly number[];
   /** Events of accesses that were finished before their turn. */
   readonly #events: MachineEvent[] = [];
   #fresh = true;
@@ -95,7 +93,6 @@ export class Machine implements Disposable {
     this.identity = identity;
     this.#nameOf = options.nameOf;
     this.memoryBytes = memoryBytes;
-    this.#travelling = travellingMsrs(identity, kvm.msrIndices());
     this.#plan = boot ? planBoot(boot, memoryBytes) : null;
     // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
@@ -215,7 +212,12 @@ export class Machine implements Disposable {
     const vcpu = vm.createVcpu(apicId);
     vcpu.setCpuid2(cpuid);
     vcpu.setMsrs(this.identity.msrs);
-    return takeVcpuState(vcpu, 0, this.#travelling);
+    return takeVcpuState(vcpu, 0, this.#travelling());
+  }
+
+  /** MSRs that a state carries. Asked only where one is taken: it costs a boot 0.3 ms. */
+  #travelling(): readonly number[] {
+    return travellingMsrs(this.identity, this.#kvm.msrIndices());
   }
 
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
@@ -226,7 +228,7 @@ export class Machine implements Disposable {
       memoryBytes: this.memoryBytes,
       clock: this.#vm.getClock(),
       devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
-      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling)],
+      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling())],
       pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
     };
   }
