@@ -11,7 +11,7 @@ import { compareCpuid } from './oracle/compare-cpuid.js';
 import { compareMsrs, compareRegisters, timeGoesOn } from './oracle/compare-msrs.js';
 import type { CompareContext, ExpectedVcpu, Say } from './oracle/context.js';
 
-export type { CompareContext, ExpectedVcpu, NameOf } from './oracle/context.js';
+export type { CompareContext, ExpectedVcpu } from './oracle/context.js';
 
 /** All differences of a whole observation from the identity; MSRs that the identity lacks are taken as said by `otherMsrs`. */
 export function compareWithIdentity(

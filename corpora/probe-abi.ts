@@ -7,14 +7,14 @@
  * 1. It may be given a **request** (`encodeProbeRequest`): the first multiboot module, or the first PVH module. No module, or
  *    one that is no request: an empty one.
  * 2. It dumps one **record** per vCPU, number 0 first, to the probe port, then waits for a command.
- *    The further vCPUs of a request take each command too, one after the other.
  * 3. A **command** is one byte read from COM1 (polled: LSR bit 0, then the data port). Unknown bytes are ignored.
+ *    The further vCPUs of a request carry it out too, one after the other.
  *
- * Output of a record. `IN AL, PROBE_PORT` asks what the port is. A monitor that answers `PROBE_DOORBELL` then gets one
+ * Output of a record. `IN AL, PORT.probe` asks what the port is. A monitor that answers `PROBE_DOORBELL` then gets one
  * 4-byte OUT of the record's guest-physical address and copies the record from guest memory, its length from the header
  * (bounded by `RECORD_CAP`). Any other answer (QEMU's isa-debugcon answers 0xe9) gets the record by `REP OUTSB`. Both carry
- * the same bytes. The doorbell exists because KVM's emulator makes one exit of each byte of a string output (measured: 2.4 kB
- * cost 19 ms, the doorbell 8 us). A monitor must take byte writes and may offer the doorbell.
+ * the same bytes. The doorbell exists because KVM's emulator makes one exit of each byte of a string output (measured: 2.7 kB
+ * took 20 ms, the doorbell 8 us). A monitor must take byte writes and may offer the doorbell.
  *
  * Record, little-endian, all fields u32 unless said otherwise, every length a multiple of 4:
  *

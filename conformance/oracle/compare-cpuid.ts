@@ -4,6 +4,7 @@ import { hex32 } from '../../corpora/hex.js';
 import type { VcpuObservation } from '../../corpora/observation.js';
 import type { Reason } from '../../corpora/verdict.js';
 import { volatileBits } from '../../corpora/volatility/volatility.js';
+import { registerReasons } from '../../reference-vmm/cpu-model/differences.js';
 import type { CompareContext, DifferenceFacts, ExpectedVcpu, Say } from './context.js';
 import { withDerivedBits } from './derived-bits.js';
 import { type CpuidAnswer, expectedAnswer, rangeBase } from './expected-cpuid.js';
@@ -20,7 +21,7 @@ export function compareCpuid(
   return [
     ...seen.cpuid.flatMap((row) => {
       const want = expectedAnswer(table, row.leaf, row.subleaf, context.answerer);
-      return REGISTERS.flatMap((register) => compareRegister(row, register, want, context, say));
+      return REGISTERS.flatMap((register) => compareRegister(row, register, want, seen.index, context));
     }),
     ...table.rows
       .filter(
@@ -53,33 +54,20 @@ const placeFacts = (row: Pick<CpuidRow, 'leaf' | 'subleaf'>): Pick<Reason, 'leaf
   subleaf: row.subleaf === null ? null : hex32(row.subleaf),
 });
 
-/** One reason for each differing bit that has a name, and one for all others of the register together. */
 function compareRegister(
   row: CpuidRow,
   register: Register,
   want: CpuidAnswer,
-  { volatility, nameOf }: CompareContext,
-  say: Say,
+  vcpu: number,
+  { volatility, nameOf, step }: CompareContext,
 ): Reason[] {
   if (want[register] === row[register]) return [];
-  const field = { ...row, register };
-  const differing = (want[register] ^ row[register]) & ~volatileBits(volatility, 'host', field);
+  const { leaf, subleaf } = row;
+  const differing = (want[register] ^ row[register]) & ~volatileBits(volatility, 'host', { leaf, subleaf, register });
   if (differing === 0) return [];
-  const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (differing >>> bit) & 1);
-  const named = bits.flatMap((bit) => {
-    const feature = nameOf(field, bit);
-    return feature === null ? [] : [{ bit, feature }];
-  });
-  const facts = { code: 'cpuid-changed', ...placeFacts(row), register };
-  const reasons = named.map(({ bit, feature }) => {
-    const [contract, guest] = [want, row].map((answer) => (answer[register] >>> bit) & 1);
-    const message = `CPUID ${fieldName(field, bit)} (${feature}): contract ${contract}, guest ${guest}`;
-    return say({ ...facts, bit, feature, contract: `0x${contract}`, guest: `0x${guest}`, message });
-  });
-  if (named.length === bits.length) return reasons;
-  const rest = bits.filter((bit) => !named.some((one) => one.bit === bit));
-  const [contract, guest] = [hex32(want[register]), hex32(row[register])];
-  const bit = rest.length === 1 ? rest[0]! : null;
-  const message = `CPUID ${fieldName(field, bit ?? undefined)}: contract ${contract}, guest ${guest}`;
-  return [...reasons, say({ ...facts, bit, contract, guest, message })];
+  const difference = { leaf, subleaf, register, wanted: want[register], got: row[register] };
+  return registerReasons(difference, differing, { step, vcpu, nameOf }, CHANGED);
 }
+
+/** What a guest sees does not tell which layer made it so. */
+const CHANGED = { code: 'cpuid-changed', layer: null, verb: 'guest' } as const;

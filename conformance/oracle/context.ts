@@ -1,16 +1,14 @@
 /** What the parts of the oracle share: what is expected, how differences are told. */
-import type { CpuidField, CpuidTable } from '../../corpora/cpuid.js';
+import type { CpuidTable } from '../../corpora/cpuid.js';
 import type { ObservedMsr } from '../../corpora/observation.js';
 import type { Reason, ReasonFacts } from '../../corpora/verdict.js';
 import type { Volatility } from '../../corpora/volatility/volatility.js';
+import type { FeatureNamer } from '../../reference-vmm/cpu-model/differences.js';
 import type { CpuidAnswerer } from './expected-cpuid.js';
-
-/** The name of a feature by its bit, or null where the bit has none. */
-export type NameOf = (field: CpuidField, bit: number) => string | null;
 
 export interface CompareContext {
   readonly volatility: Volatility;
-  readonly nameOf: NameOf;
+  readonly nameOf: FeatureNamer;
   /** What reasons carry as their step. */
   readonly step: string;
   readonly answerer: CpuidAnswerer;

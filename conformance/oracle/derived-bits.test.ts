@@ -1,6 +1,9 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
 import t from 'tap';
 import { type CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
+import { derivedTable } from '../../reference-vmm/cpu-model/derived.js';
 import { DERIVED_RULES, type DerivingState, withDerivedBits } from './derived-bits.js';
 
 const row = (leaf: number, subleaf: number | null, eax: number, ebx = 0, ecx = 0, edx = 0): CpuidRow => ({
@@ -63,4 +66,28 @@ void t.test('without the feature there is nothing to show', async (t) => {
   const bare = new CpuidTable([row(1, null, 0), row(7, 0, 0), row(0xd, 0, 0), row(0xd, 1, 0)]);
   const seen = withDerivedBits(bare, { ...fresh, cr4: -1 >>> 0, xcr0: 7n }, volatility);
   t.strictSame(seen.toJSON(), bare.toJSON());
+});
+
+void t.test("in every state the monitor's own computation agrees", async () => {
+  const features = fc.record({ xsave: fc.boolean(), pku: fc.boolean(), compact: fc.nat(15) });
+  const state = fc.record({
+    cr4: fc.integer({ min: 0, max: 0xffffffff }),
+    xcr0: fc.bigInt({ min: 0n, max: 0x3ffn }),
+    xss: fc.bigInt({ min: 0n, max: 0x1ffn }),
+    apicBase: fc.constantFrom(0xfee00900n, 0xfee00100n),
+  });
+  fc.assert(
+    fc.property(features, state, ({ xsave, pku, compact }, vcpu) => {
+      const given = new CpuidTable(
+        table.rows.map((one) => {
+          if (one.leaf === 1 && !xsave) return { ...one, ecx: 0 };
+          if (one.leaf === 7 && !pku) return { ...one, ecx: 0 };
+          return one.leaf === 0xd && one.subleaf === 1 ? { ...one, eax: compact } : one;
+        }),
+      );
+      const ours = withDerivedBits(given, { ...vcpu, msrs: [] }, volatility);
+      assert.deepEqual(ours.toJSON(), derivedTable(given, { ...vcpu, cr4: BigInt(vcpu.cr4) }).toJSON());
+    }),
+    { seed: 0x6742, numRuns: 300 },
+  );
 });

@@ -1,4 +1,7 @@
-/** CPUID bits that follow other state of the vCPU: recomputed from a dump, so that they can be compared and need no mask. */
+/**
+ * CPUID bits that follow other state of the vCPU: recomputed from a dump, so that they can be compared and need no mask. Not
+ * shared with the monitor's derived.ts: an oracle that computes with its subject's code repeats its subject's mistakes.
+ */
 import { type CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import type { FaultClass, VcpuObservation } from '../../corpora/observation.js';
 import type { Volatility } from '../../corpora/volatility/volatility.js';

@@ -12,7 +12,7 @@ import { RESET_STATE, simulateVcpu } from './simulate.js';
 const groundTruth = packageFile('../shared/ground-truth');
 const skip = !existsSync(groundTruth) && 'the ground truth is not beside this checkout';
 const volatility = loadVolatility();
-const context: CompareContext = { volatility, nameOf: () => null, step: 'boot', answerer: 'kvm' };
+const context: CompareContext = { volatility, nameOf: () => undefined, step: 'boot', answerer: 'kvm' };
 
 const readGzip = (file: string): unknown => JSON.parse(gunzipSync(readFileSync(file)).toString());
 const filesBelow = (folder: string): string[] =>

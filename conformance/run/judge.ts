@@ -112,7 +112,7 @@ class Life {
   #context(): CompareContext {
     return {
       volatility: VOLATILITY,
-      nameOf: (field, bit) => featureName(field, bit) ?? null,
+      nameOf: featureName,
       step: this.#step,
       answerer: 'kvm',
     };

@@ -21,14 +21,15 @@ export interface RegisterDifference extends CpuidField {
 }
 
 /**
- * The reasons for one register. Bits that have a name get one each; a difference in bits without any name is one reason for the register.
+ * The reasons for one register. Bits that have a name get one each; a difference in bits without any name is one reason for the register
+ * (with its bit where it is only one).
  * `code`, `layer` and `verb` say what happened (`kernel shows`).
  */
 export function registerReasons(
   { wanted, got, ...field }: RegisterDifference,
   differing: number,
   { step, vcpu, nameOf }: ReasonPlace,
-  { code, layer, verb }: { readonly code: string; readonly layer: Layer; readonly verb: string },
+  { code, layer, verb }: { readonly code: string; readonly layer: Layer | null; readonly verb: string },
 ): Reason[] {
   const facts = {
     ...{ code, step, vcpu, layer },
@@ -39,10 +40,12 @@ export function registerReasons(
     guest: hex32(got),
   } satisfies Partial<ReasonFacts>;
   const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (differing >>> bit) & 1);
-  if (bits.every((bit) => nameOf(field, bit) === undefined))
-    return [
-      reason({ ...facts, message: `CPUID ${fieldName(field)}: contract ${hex32(wanted)}, ${verb} ${hex32(got)}` }),
-    ];
+  if (bits.every((bit) => nameOf(field, bit) === undefined)) {
+    const [bit, second] = bits;
+    const name = fieldName(field, second === undefined ? bit : undefined);
+    const message = `CPUID ${name}: contract ${hex32(wanted)}, ${verb} ${hex32(got)}`;
+    return [reason({ ...facts, bit: second === undefined ? bit! : null, message })];
+  }
   return bits.map((bit) => {
     const feature = nameOf(field, bit) ?? null;
     const name = `CPUID ${fieldName(field, bit)}${feature === null ? '' : ` (${feature})`}`;

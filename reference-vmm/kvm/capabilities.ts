@@ -53,6 +53,9 @@ const NOTHING = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 /** The least that a leaf 0xD may say: x87 and SSE. KVM computes sizes even into a row of zeros. */
 const LEAST_XSAVE = { eax: 3, ebx: 0x240, ecx: 0x240, edx: 0 };
 
+/** KVM sets 1.EDX[9] from the APIC base whatever it was given (Linux arch/x86/kvm/cpuid.c): not given, it would show as added. */
+const LEAST_FEATURES = { ...NOTHING, edx: 1 << 9 };
+
 /** A table without any feature: this host's ranges and vendor, and an empty row for every feature word. */
 function bareTable(supported: CpuidTable): CpuidTable {
   const places = new Map(FEATURE_WORDS.map(([leaf, subleaf]) => [`${leaf}.${subleaf}`, { leaf, subleaf }]));
@@ -60,9 +63,14 @@ function bareTable(supported: CpuidTable): CpuidTable {
     ...[0, 0x80000000].flatMap((leaf) => supported.get(leaf) ?? []),
     ...[...places.values()].map((place) => ({
       ...place,
-      ...(place.leaf === 0xd && place.subleaf === 0 ? LEAST_XSAVE : NOTHING),
+      ...leastRow(place.leaf, place.subleaf),
     })),
   ]);
+}
+
+function leastRow(leaf: number, subleaf: number | null): typeof NOTHING {
+  if (leaf === 0xd && subleaf === 0) return LEAST_XSAVE;
+  return leaf === 1 ? LEAST_FEATURES : NOTHING;
 }
 
 /** The bits that came back and were not given; rows without any are left out. */

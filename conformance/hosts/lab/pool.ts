@@ -11,8 +11,20 @@ import { LabHost, type TakeTurn } from './lab-host.js';
 import { MEMORY_MIB } from './lab-machine.js';
 import { chooseLabHosts, type LabChoice, labHostId } from './names.js';
 
-/** The QEMU that lab hosts run on: 7.2 panics newer kernels. */
-export const LAB_QEMU = '10.0';
+/**
+ * The QEMU releases that lab hosts run on, best first: 11.1 emulates more of a CPU (all XSAVE components, 80000021).
+ * 7.2 is none of them: it panics newer kernels.
+ */
+export const LAB_QEMUS = ['11.1', '10.0'] as const;
+
+/** The best of `LAB_QEMUS` that is in the cache, or null. */
+export async function cachedLabQemu(root: string): Promise<QemuLauncher | null> {
+  for (const release of LAB_QEMUS) {
+    const launcher = await cachedQemu(release, root).catch(() => null);
+    if (launcher) return launcher;
+  }
+  return null;
+}
 
 /** MiB that one lab host may come to take: its memory, QEMU's translations and QEMU itself. */
 const HOST_MIB = MEMORY_MIB + 250;
@@ -35,8 +47,8 @@ export async function openLabHosts(names: readonly string[], options: LabOptions
     names.flatMap((name) => chooseLabHosts(name, kernels)).map((choice) => [labHostId(choice), choice]),
   );
   requireMemory(choices.size);
-  const qemu = await cachedQemu(LAB_QEMU, root);
-  if (!qemu) throw new MachineError('lab-empty', `QEMU ${LAB_QEMU} is not in the cache: run guest-abi lab setup`);
+  const qemu = await cachedLabQemu(root);
+  if (!qemu) throw new MachineError('lab-empty', 'no QEMU for lab hosts is in the cache: run guest-abi lab setup');
   return bootAll([...choices.values()], root, qemu, options.onProgress ?? silent);
 }
 

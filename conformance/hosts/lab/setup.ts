@@ -1,9 +1,9 @@
 /** `lab setup` and `lab list`: what the lab needs, how much of it must be loaded, and what is there. */
-import { InputError } from '../../../corpora/errors.js';
+import { InputError, MachineError } from '../../../corpora/errors.js';
 import { cacheRoot } from '../../packages/cache.js';
 import { cachedTree, ensureTree, plan, type TreeOptions, type TreeSpec } from '../../packages/package-tree.js';
 import { silent } from '../../packages/progress.js';
-import { cachedQemu, qemuTreeSpec } from '../../packages/qemu-trees.js';
+import { qemuTreeSpec } from '../../packages/qemu-trees.js';
 import { ensureHostImages } from './host-images.js';
 import { BUSYBOX_TREE, ensureInitrd } from './initrd.js';
 import {
@@ -17,7 +17,7 @@ import {
   offeredKernels,
 } from './kernels.js';
 import { type LabCpu, labCpus } from './lab-cpus.js';
-import { LAB_QEMU } from './pool.js';
+import { cachedLabQemu, LAB_QEMUS } from './pool.js';
 
 export interface LabSetupRequest {
   /** Suites whose newest kernels are wanted; where neither these nor versions are given: `DEFAULT_SUITES`. */
@@ -56,7 +56,7 @@ export interface LabContents {
 
 /** What of the lab is in the cache. */
 export async function listLab(root: string = cacheRoot()): Promise<LabContents> {
-  const qemu = await cachedQemu(LAB_QEMU, root);
+  const qemu = await cachedLabQemu(root);
   return { root, qemu: qemu?.version ?? null, kernels: await labKernels(root), cpus: labCpus() };
 }
 
@@ -68,7 +68,7 @@ export async function setupLab(request: LabSetupRequest = {}, options: LabSetupO
   const root = options.root ?? cacheRoot();
   const onProgress = options.onProgress ?? silent;
   const offered = await wantedKernels(request, options);
-  const specs = [qemuTreeSpec(LAB_QEMU), BUSYBOX_TREE];
+  const specs = [qemuTreeSpec(await offeredRelease(options)), BUSYBOX_TREE];
   await options.onPlan?.(await planAll([...specs, ...offered.map(kernelTreeSpec)], options));
   for (const spec of specs) await ensureTree(spec, options);
   for (const kernel of offered) await ensureKernel(kernel, options);
@@ -130,8 +130,24 @@ async function findVersion(version: string, suites: readonly string[], options: 
   );
 }
 
+/** The best release for lab hosts that the cache has, or that its suite still offers: backports move on. */
+async function offeredRelease(options: TreeOptions): Promise<string> {
+  const cached = options.refresh ? null : await cachedLabQemu(options.root ?? cacheRoot());
+  if (cached) return cached.name;
+  for (const release of LAB_QEMUS) {
+    const { packages } = await plan(qemuTreeSpec(release), options);
+    if (
+      packages.some(
+        (file) => file.name === 'qemu-system-x86' && file.version.replace(/^\d+:/, '').startsWith(`${release}.`),
+      )
+    )
+      return release;
+  }
+  throw new MachineError('qemu-version', `none of QEMU ${LAB_QEMUS.join(', ')} is offered by its suite any more`);
+}
+
 /** True where the lab can be used without loading anything. */
 export async function isLabReady(root: string = cacheRoot()): Promise<boolean> {
-  const trees = await Promise.all([qemuTreeSpec(LAB_QEMU), BUSYBOX_TREE].map(({ name }) => cachedTree(name, root)));
-  return trees.every((tree) => tree !== null) && (await labKernels(root)).length > 0;
+  const ready = (await cachedLabQemu(root)) !== null && (await cachedTree(BUSYBOX_TREE.name, root)) !== null;
+  return ready && (await labKernels(root)).length > 0;
 }
