@@ -59,7 +59,7 @@ export function compareDumps(
   };
   return [
     ...compareVcpu(expected, after, context),
-    ...compareRegisters(before, after, say),
+    ...compareRegisters(before, after, context, say),
     ...(context.sameBoot ? timeGoesOn(before, after, context, say) : []),
   ];
 }

@@ -26,8 +26,7 @@ const COLOR: Readonly<Record<Verdict, Style>> = {
 const FEW = 4;
 
 export function textReport(log: ResultLog, options: TextOptions): string {
-  const paint = (style: Style, text: string): string =>
-    options.color ? styleText(style, text, { validateStream: false }) : text;
+  const paint = textPainter(options.color);
   return [
     ...hostLines(log.hosts),
     ...tableLines(log.cells, paint, options.verbose),
@@ -35,6 +34,12 @@ export function textReport(log: ResultLog, options: TextOptions): string {
     conclusionLine(log.cells, options.minIdentical),
   ].join('\n');
 }
+
+/** Colours text, or leaves it. */
+export const textPainter =
+  (color: boolean) =>
+  (style: Style, text: string): string =>
+    color ? styleText(style, text, { validateStream: false }) : text;
 
 export function hostLines(hosts: readonly HostSummary[]): string[] {
   const id = width(hosts.map((host) => host.id));
@@ -45,7 +50,7 @@ export function hostLines(hosts: readonly HostSummary[]): string[] {
 const systemOf = (host: HostSummary): string => `${host.kernel} ${host.module}`;
 const width = (texts: readonly string[]): number => Math.max(0, ...texts.map((text) => text.length));
 
-function tableLines(
+export function tableLines(
   cells: readonly CellResult[],
   paint: (style: Style, text: string) => string,
   verbose: boolean,

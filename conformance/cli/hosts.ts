@@ -2,12 +2,16 @@
 import { InputError, MachineError } from '../../corpora/errors.js';
 import type { Host } from '../hosts/host.js';
 import { LocalHost } from '../hosts/local.js';
+import { shownOn } from './lab.js';
 import { progressLine } from './progress.js';
 
+/** Hosts that disposing ends. */
+export interface OpenHosts extends AsyncDisposable {
+  readonly hosts: readonly Host[];
+}
+
 /** Opens each named host once. Throws `InputError` on a name of no known form; closes what was opened where one fails. */
-export async function openHosts(
-  names: readonly string[] = ['local'],
-): Promise<AsyncDisposable & { readonly hosts: readonly Host[] }> {
+export async function openHosts(names: readonly string[] = ['local']): Promise<OpenHosts> {
   for (const name of names) checkName(name);
   const hosts: Host[] = [];
   const close = async (): Promise<void> => {
@@ -30,7 +34,7 @@ async function openLab(names: readonly string[]): Promise<readonly Host[]> {
   try {
     return await openLabHosts(
       names.map((name) => name.slice('lab:'.length)),
-      { onProgress: ({ step, done, total }) => progress.update(`${step} ${done}/${total}`) },
+      { onProgress: shownOn(progress) },
     );
   } finally {
     progress.end();

@@ -5,6 +5,7 @@ import { EXIT, InputError } from '../../corpora/errors.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { agentCommand } from './commands/agent.js';
 import { doctorCommand } from './commands/doctor.js';
+import { labCommand } from './commands/lab.js';
 import { machinesCommand } from './commands/machines.js';
 import { modelsCommand } from './commands/models.js';
 import { probeCommand } from './commands/probe.js';
@@ -25,6 +26,7 @@ const COMMANDS = [
   reportCommand,
   vmmCommand,
   agentCommand,
+  labCommand,
   startCommand,
 ];
 

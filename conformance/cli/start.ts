@@ -1,86 +1,140 @@
 /** The main job as a newcomer first sees it: hosts, pairs x scenarios, what the verdicts mean, and proof that a change is caught. */
+import type { Definitions } from '../../corpora/definitions.js';
 import { EXIT, type ExitCode, GuestAbiError } from '../../corpora/errors.js';
-import { SCENARIOS } from '../../corpora/verdict.js';
 import { jsonReport } from '../../reports/json.js';
-import { conclude, isBreak, totalsOf } from '../../reports/result-log.js';
-import { textReport } from '../../reports/text.js';
-import { cellsOf } from '../run/cell.js';
-import { control, PLANTS } from '../run/control.js';
+import { conclude, isBreak, type ResultLog, totalsOf } from '../../reports/result-log.js';
+import { conclusionLine, hostLines, tableLines, textPainter } from '../../reports/text.js';
+import type { Host } from '../hosts/host.js';
+import { isLabReady } from '../hosts/lab/setup.js';
+import { LocalHost } from '../hosts/local.js';
+import { altersCpuid } from '../hosts/summary.js';
+import { type Cell, cellsOf } from '../run/cell.js';
+import { control, PLANTS, type PlantEnd } from '../run/control.js';
 import { LogWriter } from '../run/log-writer.js';
 import { PACKAGE_VERSION } from '../version.js';
-import { openHosts } from './hosts.js';
+import { type OpenHosts, openHosts } from './hosts.js';
+import { setupWithProgress } from './lab.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf, resolvePair } from './pairs.js';
 import { CONCLUSION_EXIT, runLogged, runOptions, textOptions } from './verify.js';
 
-const PAIRS = [
-  { machine: 'pc-1.0', cpu: 'Nehalem' },
-  { machine: 'pc-i440fx-1.6', cpu: 'Nehalem' },
-  { machine: 'pc-i440fx-2.4', cpu: 'Nehalem' },
-  { machine: 'pc-i440fx-2.3', cpu: 'Haswell,-pcid' },
-  { machine: 'pc-i440fx-2.4', cpu: 'qemu64' },
-].map((pair) => ({ ...pair, smp: '1' }));
+export interface StartOptions extends CommonOptions {
+  readonly offline?: boolean;
+}
+
+/** Pairs whose answers differ from machine type to machine type, and one that the plain lab CPU must refuse. */
+const PAIRS = ['pc-i440fx-1.5/Nehalem', 'pc-i440fx-1.6/Nehalem', 'pc-i440fx-2.2/SandyBridge', 'pc-i440fx-2.4/Nehalem'];
+/** The kernels that a newcomer sees: one long old, one in wide use. */
+const LAB_HOSTS = ['lab:6.12', 'lab:5.10'];
 
 /** Runs and prints; gives the exit code. */
-export async function start(options: CommonOptions): Promise<ExitCode> {
-  const definitions = definitionsOf(options.corpora);
-  const pairs = PAIRS.map((pair) => ({ identity: resolvePair(pair, definitions), smp: pair.smp }));
-  const opened = await openHosts(['local']).catch((error: unknown) => {
-    if (error instanceof GuestAbiError) return error;
-    throw error;
-  });
-  if (opened instanceof GuestAbiError)
-    return withoutKvm(
-      opened,
-      options,
-      pairs.map(({ identity }) => identity.pair),
-    );
-  await using hosts = opened;
+export async function start(options: StartOptions): Promise<ExitCode> {
   const say = (text: string): void => {
     if (!options.json) print(text);
   };
   say(`guest-abi ${PACKAGE_VERSION}   Does a guest see the same CPU tomorrow as today?`);
-  const cells = cellsOf(pairs, hosts.hosts, SCENARIOS);
-  const strict = runOptions({});
-  const writer = LogWriter.create(undefined);
-  const log = await runLogged(cells, { ...strict, jobs: 2 }, writer);
-  say(textReport(log, { ...textOptions(options) }));
-  const observed = await observeAltered();
-  const caught = await control(hosts.hosts[0]!, pairs[1]!.identity);
-  say(`Control: ${PLANTS.length} planted changes, ${caught.filter(({ caught }) => caught).length} caught`);
-  for (const { plant, finding } of caught) say(`    ${plant}: ${finding}`);
-  say(`Next: guest-abi verify --help        log: ${writer.file}`);
-  if (options.json) printJson('start', { run: jsonReport(log), observed, control: caught });
-  if (caught.some(({ caught }) => !caught)) return EXIT.broken;
-  return CONCLUSION_EXIT[conclude(log.cells)];
-
-  /** Where nothing ran because the kernel alters CPUID: the same cells once more, to see that nothing beyond that changes. */
-  async function observeAltered() {
-    const all = log.cells.every((cell) => cell.verdict === 'refused');
-    if (!all) return null;
-    const second = LogWriter.create(writer.file.replace(/\.jsonl$/, '.altered.jsonl'));
-    const altered = await runLogged(cells, { ...strict, allowAltered: true, jobs: 2 }, second);
-    const { byVerdict } = totalsOf(altered.cells);
-    const breaks = altered.cells.filter(isBreak);
-    say(
-      `Observed with --allow-altered: ${byVerdict.altered} altered, ${byVerdict.changed} changed, ${breaks.length} unexpected`,
-    );
-    for (const cell of breaks) warn(`${cell.pair} ${cell.scenario}: ${cell.verdict}: ${cell.reasons[0]?.message}`);
-    return jsonReport(altered);
+  const pairs = pairsOf(definitionsOf(options.corpora));
+  const local = await openLocal();
+  const exact = local instanceof LocalHost && !altersCpuid(local.capabilities);
+  await using lab = exact ? null : await openLab(options);
+  const hosts = exact ? [local] : (lab?.hosts ?? (local instanceof LocalHost ? [local] : []));
+  if (!(local instanceof LocalHost)) say(`No KVM on this machine: ${local.message}`);
+  try {
+    const shown = [...(local instanceof LocalHost ? [local] : []), ...(lab?.hosts ?? [])];
+    say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
+    const writer = LogWriter.create(undefined);
+    const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
+    const text = textOptions(options);
+    say(tableLines(log.cells, textPainter(text.color), text.verbose).join('\n'));
+    const observed = local instanceof LocalHost && !exact ? await observeAltered(pairs, local, say) : null;
+    const caught = await playControl(hosts, local, pairs, say);
+    say(meaning(log, hosts));
+    say(`Next: guest-abi verify --help        log: ${writer.file}`);
+    if (options.json) printJson('start', { run: jsonReport(log), observed, control: caught });
+    return caught.some((plant) => !plant.caught) ? EXIT.broken : CONCLUSION_EXIT[conclude(log.cells)];
+  } finally {
+    if (local instanceof LocalHost) await local[Symbol.asyncDispose]();
   }
 }
 
-/** What needs no KVM: every pair was resolved. Says so, and that nothing was verified. */
-function withoutKvm(error: GuestAbiError, options: CommonOptions, pairs: readonly string[]): ExitCode {
-  if (options.json) printJson('start', { error: error.toJSON(), resolved: pairs });
-  else
-    print(
-      [
-        `guest-abi ${PACKAGE_VERSION}   Does a guest see the same CPU tomorrow as today?`,
-        `No KVM here: ${error.message}`,
-        `Resolved without it: ${pairs.join(', ')}`,
-        'Nothing verified: no guest was booted.',
-      ].join('\n'),
-    );
-  return EXIT.cannot;
+type Pairs = readonly Pick<Cell, 'identity' | 'smp'>[];
+
+const pairsOf = (definitions: Definitions): Pairs =>
+  PAIRS.map((pair) => {
+    const [machine = '', cpu = ''] = pair.split('/');
+    return { identity: resolvePair({ machine, cpu, smp: '1' }, definitions), smp: '1' };
+  });
+
+/** Within each host, and over every ordered pair of hosts. */
+function cellsFor(pairs: Pairs, hosts: readonly Host[]): Cell[] {
+  const within = cellsOf(pairs, hosts, ['boot', 'reset', 'snapshot-restore']);
+  const moves = cellsOf(pairs, hosts, ['migrate']);
+  const several = hosts.length > 1;
+  return [
+    ...within.filter((cell) => cell.hosts.length === 1),
+    ...moves.filter((cell) => !several || cell.hosts[0] !== cell.hosts[1]),
+  ];
+}
+
+async function openLocal(): Promise<LocalHost | GuestAbiError> {
+  try {
+    return await LocalHost.open();
+  } catch (error) {
+    if (error instanceof GuestAbiError) return error;
+    throw error;
+  }
+}
+
+/** The lab where it is set up, or can be; null where neither, with the reason said. */
+async function openLab({ offline }: StartOptions): Promise<OpenHosts | null> {
+  try {
+    if (!(await isLabReady())) {
+      if (offline) {
+        warn('the lab is not in the cache and --offline was given: no exact verdicts');
+        return null;
+      }
+      await setupWithProgress({});
+    }
+    return await openHosts(LAB_HOSTS);
+  } catch (error) {
+    if (!(error instanceof GuestAbiError)) throw error;
+    warn(`no lab, so no exact verdicts: ${error.message}`);
+    return null;
+  }
+}
+
+/** On a kernel that alters CPUID: the same pairs once more, to see that nothing changes beyond that. */
+async function observeAltered(pairs: Pairs, local: LocalHost, say: (text: string) => void) {
+  const cells = cellsOf(pairs, [local], ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate']);
+  const writer = LogWriter.create(undefined, 'altered');
+  const log = await runLogged(cells, { ...runOptions({ allowAltered: true, forceFeatures: true }), jobs: 2 }, writer);
+  const { byVerdict, forced } = totalsOf(log.cells);
+  const [altered, changed] = [byVerdict.altered + forced.altered, byVerdict.changed + forced.changed];
+  say(`Local, observed with --allow-altered: ${altered} cells altered, ${changed} changed`);
+  for (const cell of log.cells.filter(isBreak))
+    say(`    ${cell.pair} ${cell.scenario}: ${cell.verdict}: ${cell.reasons[0]?.message}`);
+  return jsonReport(log);
+}
+
+async function playControl(
+  hosts: readonly Host[],
+  local: LocalHost | GuestAbiError,
+  pairs: Pairs,
+  say: (text: string) => void,
+): Promise<PlantEnd[]> {
+  const host = local instanceof LocalHost ? local : hosts[0];
+  if (!host) return [];
+  const ends = await control(host, pairs[0]!.identity);
+  say(`Control: ${PLANTS.length} planted changes, ${ends.filter(({ caught }) => caught).length} caught`);
+  for (const { plant, finding } of ends) say(`    ${plant}\n        ${finding}`);
+  return ends;
+}
+
+function meaning(log: ResultLog, hosts: readonly Host[]): string {
+  const line = conclusionLine(log.cells);
+  if (hosts.length === 0) return `${line}. No guest was booted.`;
+  const vendors = new Set(hosts.map(({ capabilities }) => capabilities.facts.cpuVendor));
+  if (!vendors.has('GenuineIntel'))
+    return `${line}. Only AMD hosts were run; for Intel: guest-abi verify --host ssh:USER@HOST`;
+  return line;
 }

@@ -2,7 +2,7 @@
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { FaultClass, ObservedMsr, VcpuObservation } from '../../corpora/observation.js';
 import type { Reason } from '../../corpora/verdict.js';
-import { msrClass } from '../../corpora/volatility/volatility.js';
+import { hostRegisterBits, msrClass } from '../../corpora/volatility/volatility.js';
 import type { CompareContext, DifferenceFacts, ExpectedVcpu, Say } from './context.js';
 
 const outcomeOf = (msr: ObservedMsr): bigint | FaultClass => ('fault' in msr ? msr.fault : msr.value);
@@ -57,10 +57,17 @@ const IA32_EFER = 0xc0000080;
 const IA32_APIC_BASE = 0x1b;
 const IA32_XSS = 0xda0;
 
-/** Registers are the guest's own: what it found or set must persist. */
-export function compareRegisters(before: VcpuObservation, after: VcpuObservation, say: Say): Reason[] {
+/** Registers are the guest's own: what it found or set must persist, but for the bits that volatility gives to the host. */
+export function compareRegisters(
+  before: VcpuObservation,
+  after: VcpuObservation,
+  { volatility }: CompareContext,
+  say: Say,
+): Reason[] {
+  const own = (dump: VcpuObservation, name: 'cr0' | 'cr4'): string =>
+    hex32((dump[name] & ~hostRegisterBits(volatility, name)) >>> 0);
   const plain = [
-    ...(['cr0', 'cr4'] as const).map((name) => [name, hex32(before[name]), hex32(after[name])] as const),
+    ...(['cr0', 'cr4'] as const).map((name) => [name, own(before, name), own(after, name)] as const),
     ['xcr0', ...[before, after].map(({ xcr0 }) => (xcr0 === null ? 'unread' : outcomeText(xcr0)))] as const,
   ];
   const msrs = [

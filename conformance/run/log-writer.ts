@@ -36,10 +36,10 @@ export class LogWriter {
   }
 
   /** A new log. Without a name: `guest-abi-results/run.jsonl`, or `run-2.jsonl` and so on; an existing file is never written over. */
-  static create(file: string | undefined): LogWriter {
+  static create(file: string | undefined, suffix = ''): LogWriter {
     if (file !== undefined && existsSync(file))
       throw new InputError('log-exists', `${file} exists; --resume ${file} goes on with it`, { given: file });
-    return new LogWriter(file ?? freeName(), null);
+    return new LogWriter(file ?? freeName(suffix), null);
   }
 
   /** Goes on with a log: what it holds is kept, a cut last line is dropped. */
@@ -87,9 +87,9 @@ export function readLog(file: string): ResultLog {
   return parseLog(text, file);
 }
 
-function freeName(): string {
+function freeName(suffix: string): string {
   for (let i = 1; ; i++) {
-    const name = `${DEFAULT_LOG}${i === 1 ? '' : `-${i}`}.jsonl`;
+    const name = `${DEFAULT_LOG}${suffix && `-${suffix}`}${i === 1 ? '' : `-${i}`}.jsonl`;
     if (!existsSync(name)) return name;
   }
 }

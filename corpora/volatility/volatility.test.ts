@@ -40,7 +40,7 @@ void t.test('an entry that matches nothing is found', async (t) => {
   );
   msrs.delete(0x176);
   t.match(
-    unmatchedEntries({ cpuid: [], msrs: volatility.msrs }, [], msrs),
+    unmatchedEntries({ cpuid: [], registers: [], msrs: volatility.msrs }, [], msrs),
     [{ msr: 0x174, count: 3 }],
     'one of a range',
   );

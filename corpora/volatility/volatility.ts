@@ -29,18 +29,26 @@ export interface MsrVolatility extends Grounds {
   readonly count: number;
 }
 
+/** Exact bits of a control register. */
+export interface RegisterVolatility extends Grounds {
+  readonly register: 'cr0' | 'cr4';
+  readonly bits: number;
+}
+
 export interface Volatility {
   readonly cpuid: readonly CpuidVolatility[];
   readonly msrs: readonly MsrVolatility[];
+  readonly registers: readonly RegisterVolatility[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Reads the two files of corpora/volatility. Throws `InputError` (`bad-volatility`) naming the entry at fault. */
+/** Reads the files of corpora/volatility. Throws `InputError` (`bad-volatility`) naming the entry at fault. */
 export function loadVolatility(folder = packageFile('corpora/volatility')): Volatility {
   return {
     cpuid: readEntries(`${folder}/cpuid.json`, 'guest-abi/volatility-cpuid/1', cpuidEntry),
     msrs: readEntries(`${folder}/msrs.json`, 'guest-abi/volatility-msrs/1', msrEntry),
+    registers: readEntries(`${folder}/registers.json`, 'guest-abi/volatility-registers/1', registerEntry),
   };
 }
 
@@ -54,6 +62,15 @@ function readEntries<T>(file: string, schema: string, read: (entry: Json) => T):
       throw new InputError('bad-volatility', `${file}: entry ${i}: ${(cause as Error).message}`, { cause });
     }
   });
+}
+
+function registerEntry(json: Json): RegisterVolatility {
+  const { register } = json;
+  if (register !== 'cr0' && register !== 'cr4')
+    throw new RangeError(`register ${String(register)} is neither cr0 nor cr4`);
+  const bits = hexIn(json, 'bits');
+  if (bits === 0) throw new RangeError('no bits');
+  return { ...groundsOf(json, ['register', 'bits']), register, bits };
 }
 
 function cpuidEntry(json: Json): CpuidVolatility {
@@ -108,6 +125,12 @@ const appliesTo = (entry: CpuidVolatility, field: CpuidField): boolean =>
   entry.leaf === field.leaf &&
   entry.register === field.register &&
   (entry.subleaf === null || entry.subleaf === field.subleaf);
+
+/** Bits of a control register that may vary with the host. */
+export const hostRegisterBits = (volatility: Volatility, register: RegisterVolatility['register']): number =>
+  volatility.registers
+    .filter((entry) => entry.class === 'host' && entry.register === register)
+    .reduce((bits, entry) => bits | entry.bits, 0) >>> 0;
 
 /** The class of an MSR. */
 export const msrClass = (volatility: Volatility, index: number): VolatilityClass =>
