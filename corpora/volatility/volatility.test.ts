@@ -12,7 +12,11 @@ const sound = { class: 'per-vcpu', leaf: '0x1', register: 'ebx', bits: '0xff0000
 function corpusOf(t: { testdir: () => string }, entry: object): string {
   const folder = mkdtempSync(join(t.testdir(), 'volatility-'));
   writeFileSync(join(folder, 'cpuid.json'), JSON.stringify({ schema: SCHEMA, entries: [entry] }));
-  writeFileSync(join(folder, 'msrs.json'), JSON.stringify({ schema: 'guest-abi/volatility-msrs/1', entries: [] }));
+  for (const other of ['msrs', 'registers'])
+    writeFileSync(
+      join(folder, `${other}.json`),
+      JSON.stringify({ schema: `guest-abi/volatility-${other}/1`, entries: [] }),
+    );
   return folder;
 }
 
