@@ -6,8 +6,8 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 const LINE = 118;
 
 /**
- * Canonical text of a value: two spaces a level, keys in the order given; an object or list of scalars that is itself an element
- * of a list stands in one line, as does any short list.
+ * Canonical text of a value: two spaces a level, keys in the order given; an object that is an element of a list and holds only
+ * scalars stands in one line, as does any short list.
  */
 export const canonical = (value: unknown): string => `${write(value as Json, '', false)}\n`;
 
@@ -26,8 +26,7 @@ function write(value: Json, indent: string, element: boolean): string {
   const written = (key: string, one: Json, inner: string): string =>
     `${JSON.stringify(key)}: ${write(one, inner, false)}`;
   if (element && entries.every(([, one]) => isFlat(one))) {
-    const line = `{ ${entries.map(([key, one]) => written(key, one, '')).join(', ')} }`;
-    if (indent.length + line.length <= LINE) return line;
+    return `{ ${entries.map(([key, one]) => written(key, one, '')).join(', ')} }`;
   }
   return `{\n${entries.map(([key, one]) => deeper + written(key, one, deeper)).join(',\n')}\n${indent}}`;
 }

@@ -12,6 +12,8 @@ export type PropertyValue = boolean | number | string | null;
 export const propertyFromFile = (value: PropertyValue): PropertyValue =>
   typeof value === 'string' && /^0x[0-9a-f]{8}$/.test(value) ? Number(value) : value;
 
+const fromFile = (_key: string, value: PropertyValue): PropertyValue => propertyFromFile(value);
+
 /** The opposite of `propertyFromFile`. */
 export const propertyToFile = (value: PropertyValue): PropertyValue =>
   typeof value === 'number' && value >= 0x10000 && value <= 0xffffffff ? hex32(value) : value;
@@ -63,6 +65,14 @@ export interface CompatProperty {
 /** Which version an unversioned model name means: none (the base, and no alias is reported), a number, or the last. */
 export type DefaultVersion = 'legacy' | 'latest' | number;
 
+/** Facts of a machine type that are no CPU properties. */
+export interface BoardFacts {
+  /** vCPU n has APIC id n, whatever the topology (QEMU hw/i386/x86.c, compat_apic_id_mode). */
+  readonly contiguousApicIds?: boolean;
+  /** `-smp 8` means 8 sockets, not 8 cores (QEMU hw/core/machine-smp.c, prefer_sockets). */
+  readonly prefersSockets?: boolean;
+}
+
 /** A machine type: what differs from the next newer one. */
 export interface MachineTypeDefinition {
   readonly schema: 'guest-abi/machine-type/1';
@@ -75,6 +85,8 @@ export interface MachineTypeDefinition {
   readonly compat: readonly CompatProperty[];
   /** KVM's defaults that are other here; null takes one back, so that the model's own value stands. */
   readonly kvmDefaults: Properties;
+  /** What QEMU does not tell over QMP; holds for older machine types too. */
+  readonly board?: BoardFacts;
   /** True where QEMU promises nothing: the CPUs follow the newest machine type (of the release that is asked for). */
   readonly follows?: boolean;
 }
@@ -84,8 +96,8 @@ export interface ReleaseDeviation {
   /** Names a behaviour of the code too, where it is one. */
   readonly id: string;
   readonly releases: readonly string[];
-  /** QEMU's commit that changed it. */
-  readonly commit: string;
+  /** QEMU's commit that changed it; null where it was not found. */
+  readonly commit: string | null;
   readonly why: string;
   /** What the releases had; they count as properties of the model, before the machine type's. */
   readonly properties?: readonly CompatProperty[];
@@ -204,11 +216,21 @@ export class Definitions {
     return this.#read(`machine-types/${real}.json`);
   }
 
+  /** The contract file that holds a model, version or alias; undefined where there is none. */
+  contracts(name: string): unknown {
+    const { models, aliases } = this.modelIndex;
+    const versioned = aliases[name] ?? name;
+    const base = models[versioned] ? versioned : versioned.replace(/-v\d+$/, '');
+    const path = `contracts/${base}.json`;
+    return this.#folders.some((folder) => existsSync(join(folder, path))) ? this.#read(path) : undefined;
+  }
+
   #read<T>(path: string): T {
     const known = this.#files.get(path);
     if (known !== undefined) return known as T;
     const folder = this.#folders.find((candidate) => existsSync(join(candidate, path))) ?? BUILT_IN;
-    const value = JSON.parse(readFileSync(join(folder, path), 'utf8'), (_, one) => propertyFromFile(one)) as T;
+    const text = readFileSync(join(folder, path), 'utf8');
+    const value = (path.startsWith('contracts/') ? JSON.parse(text) : JSON.parse(text, fromFile)) as T;
     this.#files.set(path, value);
     return value;
   }

@@ -27,9 +27,16 @@ interface DerivedMachines {
   readonly deviations: readonly Deviation[];
 }
 
-/** @param models definitions with the class and all models; the machine types are put into it as they are found */
-export function deriveMachines(releases: readonly Release[], models: Definitions): DerivedMachines {
-  const builder = new MachineBuilder(releases, models);
+/**
+ * @param models definitions with the class and all models; the machine types are put into it as they are found
+ * @param carried definitions whose facts stay where QMP tells nothing of them
+ */
+export function deriveMachines(
+  releases: readonly Release[],
+  models: Definitions,
+  carried?: Definitions,
+): DerivedMachines {
+  const builder = new MachineBuilder(releases, models, carried);
   builder.add({ ...plain(NEXT, null), follows: true });
   let newer = NEXT;
   for (const name of builder.machinesOf('i440fx').reverse()) {
@@ -68,13 +75,15 @@ interface Source {
 class MachineBuilder {
   readonly #releases: readonly Release[];
   readonly #definitions: Definitions;
+  readonly #carried: Definitions | undefined;
   readonly #machines: string[] = [];
   /** Release -> what it says otherwise, as found on machine types newer than the one at hand. */
   readonly #deviations = new Map<string, Map<string, CompatProperty>>();
 
-  constructor(releases: readonly Release[], definitions: Definitions) {
+  constructor(releases: readonly Release[], definitions: Definitions, carried?: Definitions) {
     this.#releases = releases;
     this.#definitions = definitions;
+    this.#carried = carried;
     for (const { name } of releases) this.#deviations.set(name, new Map());
   }
 
@@ -104,8 +113,10 @@ class MachineBuilder {
     const releases = this.#releases.filter(({ dump }) => dump.pairs.kvm[name]);
     const sources = sourcesOf(name, releases);
     const newest = releases.at(-1)!;
+    const known = this.#carried?.machineIndex.machines.includes(name) ? this.#carried.machine(name).board : undefined;
     let machine: MachineTypeDefinition = {
       ...empty,
+      ...(known ? { board: known } : {}),
       releases: releases.map((one) => one.name),
       defaultVersion: defaultVersionOf(newest, name),
     };

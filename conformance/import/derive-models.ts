@@ -150,7 +150,7 @@ function hiddenFeatures(name: string, releases: readonly Release[]): Set<string>
   }
   const newest = releasesWith(releases, name).at(-1)!;
   const now = newest.properties('tcg', newest.newest, name)!;
-  const hidden = new Set<string>();
+  const hidden = new Set<string>(newest.dump.hidden?.[name]);
   for (const { needs, features } of dependencies) {
     if (needs.some((need) => now[need] === true)) continue;
     for (const feature of features) if (shown.has(feature)) hidden.add(feature);

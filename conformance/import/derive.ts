@@ -53,7 +53,7 @@ export function deriveDefinitions(releases: readonly Release[], carried?: Defini
   definitions.put('cpu-models/x86_64-cpu.json', cpuClass);
   definitions.put('cpu-models/index.json', modelIndex);
   for (const model of models) definitions.put(`cpu-models/${modelFile(model)}`, model);
-  const { machines, machineIndex, deviations } = deriveMachines(releases, definitions);
+  const { machines, machineIndex, deviations } = deriveMachines(releases, definitions, carried);
   return { cpuClass, models, machines, modelIndex, machineIndex, deviations };
 }
 

@@ -23,6 +23,8 @@ export interface ReleaseDump {
   /** What every map is relative to. */
   readonly default: Values;
   readonly maps: Readonly<Record<string, Values & { readonly __absent?: readonly string[] }>>;
+  /** Versioned model -> features that it shows only once what they need is switched on, e.g. all `vmx-*`. */
+  readonly hidden?: Readonly<Record<string, readonly string[]>>;
   /** Accelerator -> machine type -> model -> hash. */
   readonly pairs: Readonly<Record<Accelerator, Readonly<Record<string, Readonly<Record<string, string>>>>>>;
 }

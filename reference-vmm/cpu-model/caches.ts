@@ -1,7 +1,7 @@
 /** Encodings of cache descriptions in leaves 2, 4, 80000005, 80000006 and 8000001D. */
 import type { CacheInfo, CacheSet } from '../../corpora/definitions.js';
 import type { SmpShape } from '../../corpora/identity.js';
-import { coreOffset, dieOffset, moduleOffset, packageOffset } from './topology.js';
+import { coreOffset, dieOffset, moduleOffset, packageOffset, threadsPerModule } from './topology.js';
 
 /** The registers of one CPUID answer. */
 export interface Registers {
@@ -112,18 +112,17 @@ function parameters(cache: CacheInfo): Registers {
   };
 }
 
-/** One subleaf of leaf 4. @param perThread the L1 caches of old machine types claim to be private to a thread */
-export function leaf4(cache: CacheInfo, smp: SmpShape, perThread: boolean): Registers {
-  const cores = (1 << (packageOffset(smp) - coreOffset(smp))) - 1;
+/** One subleaf of leaf 4. @param cores ids set aside for the cores of a package */
+export function leaf4(cache: CacheInfo, smp: SmpShape, cores: number): Registers {
   const own = parameters(cache);
-  const shared = perThread ? 0 : sharedIds(cache, smp) << 14;
-  return { ...own, eax: own.eax | (cores << 26) | shared };
+  return { ...own, eax: own.eax | ((cores - 1) << 26) | (sharedIds(cache, smp) << 14) };
 }
 
-/** One subleaf of leaf 8000001D. */
-export function leaf8000001d(cache: CacheInfo, smp: SmpShape): Registers {
+/** One subleaf of leaf 8000001D. @param byCount threads that share are told by their number, not by their ids */
+export function leaf8000001d(cache: CacheInfo, smp: SmpShape, byCount: boolean): Registers {
   const own = parameters(cache);
-  return { ...own, eax: own.eax | (sharedIds(cache, smp) << 14) };
+  const count = cache.share === 'core' ? smp.threads : threadsPerModule(smp);
+  return { ...own, eax: own.eax | ((byCount ? count - 1 : sharedIds(cache, smp)) << 14) };
 }
 
 /** An L1 cache in leaf 80000005 (APM vol. 3, E.4.4). */

@@ -1,32 +1,41 @@
 /** An expanded CPU with typed access to its properties: what the table stage reads. */
 
 import type { Register } from '../../corpora/cpuid.js';
-import type { CacheDefinitions, CacheSet, PropertyValue } from '../../corpora/definitions.js';
+import type { BoardFacts, CacheDefinitions, CacheSet, PropertyValue } from '../../corpora/definitions.js';
 import { type FeatureWord, featureDictionary } from '../../corpora/features.js';
 import type { SmpShape } from '../../corpora/identity.js';
 import { AMD, HYGON, INTEL, isZhaoxin } from './expand.js';
 import type { PropertyMap } from './properties.js';
+import { apicIdOf, threadsPerModule, threadsPerPackage } from './topology.js';
+
+/** Groups of leaves that describe caches. */
+export type CacheLeaves = 'leaf-2' | 'leaf-4' | '80000005' | '8000001d';
+
+export interface CpuParts {
+  readonly properties: PropertyMap;
+  readonly smp: SmpShape;
+  readonly board: BoardFacts;
+  readonly behaviours: ReadonlySet<string>;
+  readonly caches: CacheDefinitions;
+  /** Name of the model's own cache set, where it has one. */
+  readonly cacheSet: string | undefined;
+}
 
 /** What a pair resolves to before its table is written: the same for all of its vCPUs. */
 export class ExpandedCpu {
   readonly properties: PropertyMap;
   readonly smp: SmpShape;
   readonly vendor: string;
+  readonly board: BoardFacts;
   /** Behaviours of the release asked for that differ from the definitions' (ReleaseDeviation ids). */
   readonly behaviours: ReadonlySet<string>;
   readonly #caches: CacheDefinitions;
   readonly #cacheSet: string | undefined;
 
-  /** @param cacheSet name of the model's own cache set, where it has one */
-  constructor(
-    properties: PropertyMap,
-    smp: SmpShape,
-    caches: CacheDefinitions,
-    cacheSet: string | undefined,
-    behaviours: ReadonlySet<string>,
-  ) {
+  constructor({ properties, smp, board, behaviours, caches, cacheSet }: CpuParts) {
     this.properties = properties;
     this.smp = smp;
+    this.board = board;
     this.vendor = properties.get('vendor') as string;
     this.behaviours = behaviours;
     this.#caches = caches;
@@ -45,9 +54,19 @@ export class ExpandedCpu {
     return (this.properties.get(name) as PropertyValue | undefined)?.toString() ?? null;
   }
 
+  /** The APIC id of vCPU number `index`. */
+  apicId(index: number): number {
+    return this.board.contiguousApicIds ? index : apicIdOf(this.smp, index);
+  }
+
   /** The features of one CPUID register as its value. */
   word(leaf: number, subleaf: number | null, register: Register): number {
     return wordValue(wordAt(leaf, subleaf, register), this.properties);
+  }
+
+  /** Threads of a package as CPUID tells them. */
+  get threads(): number {
+    return this.behaviours.has('counts-per-die') ? threadsPerModule(this.smp) : threadsPerPackage(this.smp);
   }
 
   /** Vendors whose CPUID follows AMD's (QEMU, IS_AMD_CPU: by name, so Hygon is none). */
@@ -71,15 +90,16 @@ export class ExpandedCpu {
    * The model's own caches, or a legacy set where it has none or `legacy-cache` is on. Machine types up to 10.0 have one such
    * set for each group of leaves; newer ones have one for each vendor.
    */
-  caches(leaves: 'leaf-2' | 'leaf-4' | 'amd'): CacheSet {
+  caches(leaves: CacheLeaves): CacheSet {
     const own = this.#cacheSet && !this.on('legacy-cache') ? this.#cacheSet : this.#legacySet(leaves);
     return this.#caches.sets[own]!;
   }
 
-  #legacySet(leaves: 'leaf-2' | 'leaf-4' | 'amd'): string {
+  #legacySet(leaves: CacheLeaves): string {
     if (leaves === 'leaf-2' && !this.on('x-consistent-cache')) return 'legacy-cpuid-2';
-    if (this.on('x-vendor-cpuid-only-v2')) return this.isAmd ? 'legacy-amd' : 'legacy';
-    return leaves === 'amd' ? 'legacy-amd' : 'legacy';
+    const byVendor = leaves === '8000001d' && !this.behaviours.has('amd-caches-in-leaf-8000001d');
+    if (byVendor || this.on('x-vendor-cpuid-only-v2')) return this.isAmd ? 'legacy-amd' : 'legacy';
+    return leaves === 'leaf-2' || leaves === 'leaf-4' ? 'legacy' : 'legacy-amd';
   }
 }
 

@@ -3,7 +3,7 @@
 import { type FeatureDictionary, featureDictionary } from '../../corpora/features.js';
 import type { SmpShape } from '../../corpora/identity.js';
 import type { Accelerator, PropertyMap } from './properties.js';
-import { hasExtendedTopology, threadsPerPackage } from './topology.js';
+import { hasExtendedTopology, threadsPerModule, threadsPerPackage } from './topology.js';
 
 export const INTEL = 'GenuineIntel';
 export const AMD = 'AuthenticAMD';
@@ -36,7 +36,6 @@ const RAISING_FIELDS = [
   '8000000A.EDX',
   'D.1.EAX',
   '80000021.EAX',
-  '80000021.ECX',
 ];
 
 /**
@@ -53,22 +52,31 @@ export function expand(
 ): Expansion {
   const dictionary = featureDictionary();
   const late = behaviours.has('smp-bits-after-levels');
-  if (!late) setSmpBits(map, smp);
+  if (!late) setSmpBits(map, threadsPerPackage(smp), behaviours);
+  dropWithoutPmu(map, behaviours);
   const withoutNeeds = applyDependencies(map, given, dictionary);
   if (accelerator !== 'kvm' || !map.get('kvm')) {
     for (const { qemu } of dictionary.word('40000001.EAX')!.features) if (qemu[0]) map.set(qemu[0], false);
   }
-  raiseLevels(map, smp, dictionary);
-  if (late) setSmpBits(map, smp);
-  return { withoutNeeds };
+  const withoutLevel = raiseLevels(map, smp, dictionary);
+  if (late) setSmpBits(map, threadsPerModule(smp), behaviours);
+  return { withoutNeeds: [...withoutNeeds, ...withoutLevel] };
 }
 
-function setSmpBits(map: PropertyMap, smp: SmpShape): void {
-  if (threadsPerPackage(smp) < 2) return;
+/** What the PMU records and tells goes with it. */
+function dropWithoutPmu(map: PropertyMap, behaviours: ReadonlySet<string>): void {
+  if (map.get('pmu')) return;
+  if (!map.get('x-pdcm-on-even-without-pmu')) map.set('pdcm', false);
+  if (!behaviours.has('arch-lbr-without-pmu')) map.set('arch-lbr', false);
+}
+
+function setSmpBits(map: PropertyMap, threads: number, behaviours: ReadonlySet<string>): void {
+  if (threads < 2) return;
   map.set('ht', true);
   const vendor = map.get('vendor') as string;
   // Linux discards thread information where it sees this bit on Intel (QEMU, the same place).
-  if (vendor !== INTEL && !isZhaoxin(vendor)) map.set('cmp-legacy', true);
+  const without = vendor === INTEL || (isZhaoxin(vendor) && !behaviours.has('cmp-legacy-on-zhaoxin'));
+  if (!without) map.set('cmp-legacy', true);
 }
 
 function applyDependencies(map: PropertyMap, given: ReadonlySet<string>, dictionary: FeatureDictionary): string[] {
@@ -84,25 +92,35 @@ function applyDependencies(map: PropertyMap, given: ReadonlySet<string>, diction
   return lost;
 }
 
-function raiseLevels(map: PropertyMap, smp: SmpShape, dictionary: FeatureDictionary): void {
+/** Returns features that fell because the level is too low for them. */
+function raiseLevels(map: PropertyMap, smp: SmpShape, dictionary: FeatureDictionary): string[] {
   const levels = new Levels(map);
   levels.raiseByField('7.0.EBX', dictionary);
-  if (map.get('full-cpuid-auto-level') !== false) raiseFully(map, smp, levels, dictionary);
+  const lost = map.get('full-cpuid-auto-level') === false ? [] : raiseFully(map, smp, levels, dictionary);
   levels.settle();
+  return lost;
 }
 
-function raiseFully(map: PropertyMap, smp: SmpShape, levels: Levels, dictionary: FeatureDictionary): void {
+function raiseFully(map: PropertyMap, smp: SmpShape, levels: Levels, dictionary: FeatureDictionary): string[] {
   const vendor = map.get('vendor') as string;
+  const lost: string[] = [];
   for (const field of RAISING_FIELDS) levels.raiseByField(field, dictionary);
-  if (map.get('intel-pt') && map.get('x-intel-pt-auto-level') !== false) levels.raise(0x14);
+  if (map.get('intel-pt')) {
+    if (map.get('x-intel-pt-auto-level') !== false) levels.raise(0x14);
+    else if ((map.get('min-level') as number) < 0x14) {
+      map.set('intel-pt', false);
+      lost.push('intel-pt');
+    }
+  }
   const forced1f = map.get('x-force-cpuid-0x1f') === true;
   if (forced1f || (hasExtendedTopology(smp) && (vendor === INTEL || !map.get('x-vendor-cpuid-only')))) {
     levels.raise(0x1f);
   }
   if (map.get('avx10')) levels.raise(0x24);
-  if (map.get('apx-nci-ndd-nf')) levels.raise(0x29);
+  if (map.get('apxf')) levels.raise(0x29);
   if (map.get('svm')) levels.raise(0x8000000a);
   if (map.get('sgx')) levels.raise(0x12);
+  return lost;
 }
 
 /** The minimum levels of a map while they rise. */

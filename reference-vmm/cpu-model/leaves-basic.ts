@@ -2,6 +2,7 @@
 import { descriptorOf, leaf2, leaf4, NO_DESCRIPTOR, type Registers } from './caches.js';
 import type { ExpandedCpu } from './cpu.js';
 import {
+  coreIds,
   coreOffset,
   dieOffset,
   moduleOffset,
@@ -40,7 +41,7 @@ const CLFLUSH_64 = 8 << 8;
 const PDCM = 1 << 15;
 
 export function leaf1(cpu: ExpandedCpu, apicId: number): Registers {
-  const threads = threadsPerPackage(cpu.smp);
+  const { threads } = cpu;
   const pmuOnly = cpu.on('pmu') ? 0 : PDCM;
   return {
     eax: cpuSignature(cpu),
@@ -50,12 +51,15 @@ export function leaf1(cpu: ExpandedCpu, apicId: number): Registers {
   };
 }
 
-/** Ids for logical processors in the package: Intel counts id space, AMD threads; both fit eight bits. */
+/** Intel tells the ids set aside for the package's threads; AMD the threads themselves (SDM and APM, CPUID 1.EBX). */
 function addressable(cpu: ExpandedCpu, threads: number): number {
-  const ids =
-    cpu.on('x-vendor-cpuid-only-v2') && (cpu.isIntel || cpu.isZhaoxin) ? 1 << packageOffset(cpu.smp) : threads;
-  return Math.min(ids, 0xff);
+  const ids = cpu.isIntel || cpu.isZhaoxin;
+  if (!ids || cpu.behaviours.has('thread-count-in-leaf-1')) return Math.min(threads, 0xff);
+  return Math.min(1 << packageOffset(cpu.smp), 0xff);
 }
+
+/** 4.EAX[25:14]: highest id within what shares the cache. */
+const SHARED_IDS = 0xfff << 14;
 
 /** AMD has neither leaf 2 nor 4 (APM vol. 3, E.3). */
 const hasIntelCacheLeaves = (cpu: ExpandedCpu): boolean => !(cpu.on('x-vendor-cpuid-only') && cpu.isAmd);
@@ -74,10 +78,13 @@ const everyCacheHasDescriptor = (cpu: ExpandedCpu): boolean =>
 export function cacheLeaf4(cpu: ExpandedCpu): Registers[] {
   if (!hasIntelCacheLeaves(cpu)) return [zero()];
   const { l1d, l1i, l2, l3 } = cpu.caches('leaf-4');
-  const perThread = !cpu.on('x-l1-cache-per-thread');
-  const leaves = [leaf4(l1d, cpu.smp, perThread), leaf4(l1i, cpu.smp, perThread), leaf4(l2, cpu.smp, false)];
-  if (cpu.on('l3-cache') && l3) leaves.push(leaf4(l3, cpu.smp, false));
-  return [...leaves, zero()];
+  const shown = cpu.on('l3-cache') && l3 ? [l1d, l1i, l2, l3] : [l1d, l1i, l2];
+  const cores = cpu.behaviours.has('counts-per-die') ? cpu.smp.cores : coreIds(cpu.smp);
+  const leaves = shown.map((cache) => leaf4(cache, cpu.smp, cores));
+  // The L1 caches of old machine types claim to be private to a thread.
+  const perThread = (leaf: Registers, i: number): Registers =>
+    i < 2 ? { ...leaf, eax: leaf.eax & ~SHARED_IDS } : leaf;
+  return [...(cpu.on('x-l1-cache-per-thread') ? leaves : leaves.map(perThread)), zero()];
 }
 
 /** MONITOR: nothing of it but that interrupts end MWAIT (QEMU sets both bits for every model). */
@@ -87,12 +94,11 @@ export const leaf6 = (cpu: ExpandedCpu): Registers => ({ ...zero(), eax: cpu.wor
 
 export function leaf7(cpu: ExpandedCpu, subleaf: number): Registers {
   if (subleaf === 0) {
-    const hidden = cpu.on('pmu') || cpu.behaviours.has('arch-lbr-without-pmu') ? 0 : ARCH_LBR;
     return {
       eax: cpu.number('level-func7'),
       ebx: cpu.word(7, 0, 'ebx'),
       ecx: cpu.word(7, 0, 'ecx'),
-      edx: cpu.word(7, 0, 'edx') & ~hidden,
+      edx: cpu.word(7, 0, 'edx'),
     };
   }
   if (subleaf === 1) {
@@ -100,8 +106,6 @@ export function leaf7(cpu: ExpandedCpu, subleaf: number): Registers {
   }
   return subleaf === 2 ? { ...zero(), edx: cpu.word(7, 2, 'edx') } : zero();
 }
-
-const ARCH_LBR = 1 << 19;
 
 /** The PMU's leaf is the host's; here it is what the dimension `pmu-leaf` gives, else nothing. */
 export function leafA(cpu: ExpandedCpu): Registers {
@@ -134,7 +138,7 @@ export function leafB(cpu: ExpandedCpu, apicId: number): Registers[] {
   const { smp } = cpu;
   const levels = [
     { type: 1, threads: smp.threads, shift: coreOffset(smp) },
-    { type: 2, threads: threadsPerPackage(smp), shift: packageOffset(smp) },
+    { type: 2, threads: cpu.threads, shift: packageOffset(smp) },
   ];
   return topologyLeaf(levels, apicId);
 }

@@ -3,7 +3,7 @@ import { InputError } from '../../corpora/errors.js';
 import { l1Amd, l2Amd, l3Amd, leaf8000001d, type Registers } from './caches.js';
 import type { ExpandedCpu } from './cpu.js';
 import { cpuSignature, vendorWords, zero } from './leaves-basic.js';
-import { dieOffset, packageOffset, threadsPerPackage, topologyIds } from './topology.js';
+import { dieOffset, packageOffset, topologyIds } from './topology.js';
 
 /** Bits of 80000001.EDX that repeat 1.EDX on AMD (APM vol. 3, E.4.2). */
 const AMD_ALIASES = 0x0183f3ff;
@@ -43,13 +43,13 @@ const L2_TLB = 0x42004200;
 
 export function leaf80000005(cpu: ExpandedCpu): Registers {
   if (cpu.on('x-vendor-cpuid-only-v2') && cpu.isIntel) return zero();
-  const { l1d, l1i } = cpu.caches('amd');
+  const { l1d, l1i } = cpu.caches('80000005');
   return { eax: L1_TLB, ebx: L1_TLB, ecx: l1Amd(l1d), edx: l1Amd(l1i) };
 }
 
 export function leaf80000006(cpu: ExpandedCpu): Registers {
-  if (withoutAmdFields(cpu)) return { ...zero(), ecx: l2Amd(cpu.caches('amd').l2) };
-  const { l2, l3 } = cpu.caches('amd');
+  if (withoutAmdFields(cpu)) return { ...zero(), ecx: l2Amd(cpu.caches('80000005').l2) };
+  const { l2, l3 } = cpu.caches('80000005');
   return { eax: 0, ebx: L2_TLB, ecx: l2Amd(l2), edx: cpu.on('l3-cache') && l3 ? l3Amd(l3) : 0 };
 }
 
@@ -62,7 +62,7 @@ export function leaf80000007(cpu: ExpandedCpu): Registers {
 const DEFAULT_PHYS_BITS = 40;
 
 export function leaf80000008(cpu: ExpandedCpu): Registers {
-  const threads = threadsPerPackage(cpu.smp);
+  const { threads } = cpu;
   const counts = threads > 1 && !withoutAmdFields(cpu) ? (packageOffset(cpu.smp) << 12) | (threads - 1) : 0;
   return { eax: addressSizes(cpu), ebx: cpu.word(0x80000008, null, 'ebx'), ecx: counts, edx: 0 };
 }
@@ -108,8 +108,9 @@ const TOPOEXT_FEATURES = 3;
 
 /** Subleaves of leaf 8000001D; the last one is the end mark. */
 export function leaf8000001D(cpu: ExpandedCpu): Registers[] {
-  const { l1d, l1i, l2, l3 } = cpu.caches('amd');
-  const leaves = [l1d, l1i, l2, ...(l3 ? [l3] : [])].map((cache) => leaf8000001d(cache, cpu.smp));
+  const { l1d, l1i, l2, l3 } = cpu.caches('8000001d');
+  const byCount = cpu.behaviours.has('counts-per-die');
+  const leaves = [l1d, l1i, l2, ...(l3 ? [l3] : [])].map((cache) => leaf8000001d(cache, cpu.smp, byCount));
   const kept = cpu.on('x-amd-topoext-features-only') ? TOPOEXT_FEATURES : ~0;
   return [...leaves.map((leaf) => ({ ...leaf, edx: leaf.edx & kept })), zero()];
 }

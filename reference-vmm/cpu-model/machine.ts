@@ -1,5 +1,5 @@
 /** The chain of machine types behind one: compat properties from the newest down to it, as QEMU applies them. */
-import type { Definitions, MachineTypeDefinition, Properties } from '../../corpora/definitions.js';
+import type { BoardFacts, Definitions, MachineTypeDefinition, Properties } from '../../corpora/definitions.js';
 
 /** A machine type with everything that applies to it. */
 export interface MachineChoice {
@@ -8,6 +8,7 @@ export interface MachineChoice {
   readonly chain: readonly MachineTypeDefinition[];
   /** KVM's defaults on this machine type; null where the model's own value stands. */
   readonly kvmDefaults: Properties;
+  readonly board: BoardFacts;
 }
 
 /**
@@ -25,5 +26,6 @@ export function chooseMachine(definitions: Definitions, name: string, release?: 
   }
   chain.reverse();
   const kvmDefaults = Object.assign({}, definitions.cpuClass.kvmDefaults, ...chain.map((one) => one.kvmDefaults));
-  return { definition, chain, kvmDefaults };
+  const board = Object.assign({}, ...chain.map((one) => one.board));
+  return { definition, chain, kvmDefaults, board };
 }

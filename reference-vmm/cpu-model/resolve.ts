@@ -3,7 +3,7 @@ import { builtInDefinitions, type Definitions } from '../../corpora/definitions.
 import { featureDictionary } from '../../corpora/features.js';
 import type { CpuIdentity, SmpShape } from '../../corpora/identity.js';
 import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
-import { ONE_CPU } from '../../corpora/smp.js';
+import { ONE_CPU, parseSmp } from '../../corpora/smp.js';
 import { ExpandedCpu } from './cpu.js';
 import { type Expansion, expand } from './expand.js';
 import { chooseMachine, type MachineChoice } from './machine.js';
@@ -15,8 +15,8 @@ export interface ResolveRequest {
   readonly machine: string;
   /** A `-cpu` string, or one taken apart. */
   readonly cpu: string | CpuSpec;
-  /** Default: one CPU. */
-  readonly smp?: SmpShape;
+  /** Default: one CPU. A `-smp` string is completed as the machine type does. */
+  readonly smp?: SmpShape | string;
   /** Default: the definitions of the package. */
   readonly definitions?: Definitions;
   /**
@@ -51,11 +51,13 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const accelerator = request.accelerator ?? 'kvm';
   const properties = baseProperties(definitions, machine, model, accelerator, deviations);
   const given = applyOptions(properties, spec.options, definitions);
-  const smp = request.smp ?? ONE_CPU;
+  const smp =
+    typeof request.smp === 'string' ? parseSmp(request.smp, !machine.board.prefersSockets) : (request.smp ?? ONE_CPU);
   const behaviours = new Set(deviations.map(({ id }) => id));
   const expansion = expand(properties, given, smp, accelerator, behaviours);
-  const caches = definitions.caches;
-  const cpu = new ExpandedCpu(properties, smp, caches, caches.models[model.versionName], behaviours);
+  const { caches } = definitions;
+  const cacheSet = caches.models[model.versionName];
+  const cpu = new ExpandedCpu({ properties, smp, board: machine.board, behaviours, caches, cacheSet });
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
 }
 

@@ -5,7 +5,7 @@ import type { ExpandedCpu } from './cpu.js';
 import * as basic from './leaves-basic.js';
 import * as extended from './leaves-extended.js';
 import { hypervisorRows } from './leaves-hypervisor.js';
-import { apicIdOf, hasExtendedTopology } from './topology.js';
+import { hasExtendedTopology } from './topology.js';
 import { xsaveLeaf } from './xsave.js';
 
 /** A leaf without subleaves; left out where all of it is zero: KVM answers an absent row with zeros. */
@@ -51,8 +51,9 @@ function* sharedBasicRows(cpu: ExpandedCpu, level: number): Generator<CpuidRow> 
   // SGX is the host's: its subleaves stand there empty.
   if (level >= 0x12 && !cpu.behaviours.has('no-sgx-leaf')) yield* indexed(0x12, upTo(2, basic.zero));
   if (level >= 0x14) yield* indexed(0x14, basic.leaf14(cpu));
-  if (level >= 0x1d) yield* indexed(0x1d, basic.leaf1D(cpu));
-  if (level >= 0x1e) yield* indexed(0x1e, basic.leaf1E(cpu));
+  const amx = !cpu.behaviours.has('no-amx-leaves');
+  if (level >= 0x1d && amx) yield* indexed(0x1d, basic.leaf1D(cpu));
+  if (level >= 0x1e && amx) yield* indexed(0x1e, basic.leaf1E(cpu));
   if (level >= 0x24) yield* indexed(0x24, basic.leaf24(cpu));
   if (level >= 0x29) yield* plain(0x29, basic.leaf29(cpu));
 }
@@ -91,7 +92,7 @@ function* ownRows(cpu: ExpandedCpu, index: number, apicId: number): Generator<Cp
 export function cpuidTables(cpu: ExpandedCpu): { index: number; apicId: number; cpuid: CpuidTable }[] {
   const shared = [...sharedRows(cpu)];
   return Array.from({ length: cpu.smp.cpus }, (_, index) => {
-    const apicId = apicIdOf(cpu.smp, index);
+    const apicId = cpu.apicId(index);
     return { index, apicId, cpuid: new CpuidTable([...shared, ...ownRows(cpu, index, apicId)]) };
   });
 }

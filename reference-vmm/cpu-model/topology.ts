@@ -9,6 +9,9 @@ export const moduleOffset = (smp: SmpShape): number => coreOffset(smp) + width(s
 export const dieOffset = (smp: SmpShape): number => moduleOffset(smp) + width(smp.modules);
 export const packageOffset = (smp: SmpShape): number => dieOffset(smp) + width(smp.dies);
 
+/** Ids set aside for the cores of a package. */
+export const coreIds = (smp: SmpShape): number => 1 << (packageOffset(smp) - coreOffset(smp));
+
 export const threadsPerModule = (smp: SmpShape): number => smp.threads * smp.cores;
 export const threadsPerDie = (smp: SmpShape): number => threadsPerModule(smp) * smp.modules;
 export const threadsPerPackage = (smp: SmpShape): number => threadsPerDie(smp) * smp.dies;
