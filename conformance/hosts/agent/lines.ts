@@ -1,7 +1,12 @@
-/** Splits a byte stream into lines, with a bound on their length. */
+/** The wire of the agent protocol: lines of JSON, bounded. */
 import type { Readable } from 'node:stream';
 import { MachineError } from '../../../corpora/errors.js';
-import { MAX_LINE } from './protocol.js';
+
+/** The protocol's version; both sides must have the same. */
+export const AGENT_SCHEMA = 'guest-abi/agent/1';
+
+/** Longest line either side accepts, in characters: a snapshot of a small guest in base64 fits. */
+export const MAX_LINE = 64 * 1024 * 1024;
 
 /** Yields each line without its end. Throws `MachineError` on a line longer than `MAX_LINE`; a last line without an end is dropped. */
 export async function* linesOf(input: Readable): AsyncGenerator<string> {

@@ -2,12 +2,7 @@
 import { z } from 'zod';
 import { CAPTURE_SCHEMA } from '../../../corpora/host-capture.js';
 import { FAULT_NAMES } from './faults.js';
-
-/** The protocol's version; both sides must have the same. */
-export const AGENT_SCHEMA = 'guest-abi/agent/1';
-
-/** Longest line either side accepts, in characters: a snapshot of a small guest in base64 fits. */
-export const MAX_LINE = 64 * 1024 * 1024;
+import { AGENT_SCHEMA } from './lines.js';
 
 const hex32 = z.string().regex(/^0x[0-9a-f]{8}$/);
 const hex64 = z.string().regex(/^0x[0-9a-f]{16}$/);
@@ -178,12 +173,6 @@ export const helloSchema = z.strictObject({
   schema: z.literal(AGENT_SCHEMA),
   /** Version of the guest-abi package that speaks. */
   version: z.string(),
-});
-
-export const requestSchema = z.strictObject({
-  id: count,
-  op: z.enum(Object.keys(OPERATIONS) as [Operation, ...Operation[]]),
-  params: z.unknown(),
 });
 
 export const replySchema = z.union([
