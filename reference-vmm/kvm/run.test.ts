@@ -14,13 +14,14 @@ void t.test('no guest can hold the process: spinning, halted, or busy with port 
   // in $0x80, %al; jmp .-2
   for (const code of [SPIN, HLT, [0xe4, 0x80, 0xeb, 0xfc]]) {
     using machine = flatMachine(kvm, code);
-    for (const timeoutMs of [100, 0, 30]) {
+    for (const timeoutMs of [100, 0, 30, -5]) {
       const start = performance.now();
       const event = machine.run({ timeoutMs });
       const took = performance.now() - start;
       t.equal(event.kind, 'timed-out');
       t.ok(took >= timeoutMs && took < timeoutMs + 80, `${took} ms for ${timeoutMs}`);
     }
+    t.equal(machine.run({ timeoutMs: Number.NaN }).kind, 'timed-out');
   }
 });
 

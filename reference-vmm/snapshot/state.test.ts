@@ -210,3 +210,18 @@ void t.test('a state of another machine is refused', needsKvm, async (t) => {
   const other = { ...state, identity: identityOf(new CpuidTable(rows)) };
   t.match(same.loadState(other), [{ code: 'identity-altered', leaf: '0x00000001', register: 'eax' }]);
 });
+
+void t.test('a halted guest stays halted, and a reset starts it anew', needsKvm, async (t) => {
+  using kvm = openKvm();
+  const HLT = [0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+  using source = flatMachine(kvm, HLT);
+  count(source);
+  t.equal(source.run({ timeoutMs: 20 }).kind, 'timed-out');
+  const state = source.saveState();
+  using destination = emptyMachine(kvm, state);
+  t.strictSame(destination.loadState(state), []);
+  t.equal(destination.run({ timeoutMs: 20 }).kind, 'timed-out');
+  source.reset();
+  t.equal(source.run({ timeoutMs: 1000 }).kind, 'exit');
+  t.throws(() => destination.reset(), { code: 'nothing-to-boot' }, 'without an image there is nothing to start');
+});
