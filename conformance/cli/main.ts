@@ -4,6 +4,8 @@ import { Command, CommanderError } from 'commander';
 import { EXIT, InputError } from '../../corpora/errors.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { agentCommand } from './commands/agent.js';
+import { convertCommand } from './commands/convert.js';
+import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
 import { labCommand } from './commands/lab.js';
 import { machinesCommand } from './commands/machines.js';
@@ -24,6 +26,8 @@ const COMMANDS = [
   probeCommand,
   verifyCommand,
   reportCommand,
+  diffCommand,
+  convertCommand,
   vmmCommand,
   agentCommand,
   labCommand,

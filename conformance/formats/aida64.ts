@@ -36,7 +36,7 @@ export const aida64: Format = {
   title: 'AIDA64 and InstLatx64 text',
   absent,
   speaks: 'bits',
-  recognizes: (text) => /^CPUID [0-9A-F]{8}: [0-9A-F]{8}-[0-9A-F]{8}-[0-9A-F]{8}-[0-9A-F]{8}/m.test(text),
+  recognizes: (text) => /^CPUID [0-9A-F]{8}: /m.test(text),
   parse(text) {
     const source = { format: this.name, text };
     const found = new CpuCollector();

@@ -1,5 +1,5 @@
 /** Texts from one format to another, and compared: what `guest-abi convert` and `guest-abi diff` do, without files. */
-import { type DumpDiff, diffDumps } from './diff.js';
+import { type DumpDiff, diffDumps, type NameOf } from './diff.js';
 import type { CpuDump } from './dump.js';
 import type { Parsed } from './format.js';
 import { formatNamed, recognize } from './formats.js';
@@ -53,13 +53,13 @@ export interface Compared {
 }
 
 /** Compares two inputs; where only one speaks in names, by the bits of its features. Throws what `readInput` throws. */
-export function compare(a: Input, b: Input, names: FeatureNames): Compared {
+export function compare(a: Input, b: Input, names: FeatureNames, nameOf: NameOf): Compared {
   const [one, two] = [readInput(a), readInput(b)];
   const terms = speaksNamesOnly(one.dump) && speaksNamesOnly(two.dump) ? 'names' : 'bits';
   const [left, right] = [inTermsOf(terms, one.dump, names), inTermsOf(terms, two.dump, names)];
   const side = (letter: string, losses: readonly string[]): string[] => losses.map((loss) => `${letter}: ${loss}`);
   return {
-    diff: diffDumps(left.dump, right.dump, (place, bit) => names.nameOf(place, bit)),
+    diff: diffDumps(left.dump, right.dump, nameOf),
     losses: [...side('A', [...one.losses, ...left.losses]), ...side('B', [...two.losses, ...right.losses])],
   };
 }

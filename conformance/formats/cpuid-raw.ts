@@ -26,7 +26,7 @@ export const cpuidRaw: Format = {
   title: 'cpuid -r (etallen)',
   absent,
   speaks: 'bits',
-  recognizes: (text) => /^\s*CPU(?: \d+)?:\r?\n\s+0x[0-9a-f]{8} 0x[0-9a-f]+: eax=/.test(text),
+  recognizes: (text) => /^\s*CPU(?: \d+)?:\r?\n/.test(text),
   parse(text) {
     const source = { format: this.name, text };
     const found = new CpuCollector();
@@ -57,7 +57,8 @@ function readRow(line: Line, cpu: number, found: CpuCollector): void {
   const subleaf = line.hex('a subleaf of at most 8 hex digits');
   line.take(/:/, "':'");
   const register = (name: string): number => {
-    line.take(new RegExp(` *${name}=0x`), `${name}=0x...`);
+    line.maybe(/ +/);
+    line.take(new RegExp(`${name}=0x`), `${name}=0x...`);
     return line.hex('at most 8 hex digits');
   };
   const row = {

@@ -142,7 +142,7 @@ function compareCpus(a: Part, b: Part, tally: Tally): void {
 type RowAnswer = { readonly row: CpuidRow; readonly mask: CpuidRow } | 'none' | 'open';
 
 function compareRow(place: CpuidRow, a: Part, b: Part, tally: Tally): void {
-  const [one, two] = [rowOf(a, place), rowOf(b, place)];
+  const [one, two] = [rowOf(a, place, b), rowOf(b, place, a)];
   if (one === 'none' || two === 'none') compareWithNone(one, two, a.cpu.index, tally);
   else if (one === 'open' || two === 'open') tally.open += saidIn(one) + saidIn(two);
   else {
@@ -183,16 +183,19 @@ const saidIn = (answer: RowAnswer): number =>
     ? 0
     : REGISTERS.reduce((sum, register) => sum + countBits(BigInt(answer.mask[register])), 0);
 
-/** What a side says at the place of a row. */
-function rowOf({ cpu, dump }: Part, { leaf, subleaf }: CpuidRow): RowAnswer {
+/** What a side says at the place of a row that one of both has. */
+function rowOf({ cpu, dump }: Part, { leaf, subleaf }: CpuidRow, other: Part): RowAnswer {
   const row = cpu.cpuid.get(leaf, subleaf);
   const zeros = { leaf, subleaf, eax: 0, ebx: 0, ecx: 0, edx: 0 };
   const ones = mapRegisters(zeros, () => 0xffffffff);
   if (row) return { row, mask: mapRegisters(row, (_, register) => pinnedBits(cpu, row, register)) };
   switch (dump.absent.row) {
     case 'answered':
+      // A list of features speaks of what is there, not of what reading an absent leaf gives.
+      if (other.dump.absent.row === 'open' || other.dump.absent.row === 'host') return { row: zeros, mask: ones };
       return { row: { ...zeros, ...registersOf(expectedAnswer(cpu.cpuid, leaf, subleaf, 'kvm')) }, mask: ones };
     case 'zero':
+      if ((leaf & 0x7fffffff) > 0xffff) return 'open';
       return { row: zeros, mask: ones };
     case 'host':
       return { row: zeros, mask: zeros };

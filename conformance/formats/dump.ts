@@ -21,7 +21,7 @@ export interface DumpedCpu {
 export interface Absent {
   /**
    * `answered`: the rows are a table that KVM is given, and it answers for the others by its rules; `none`: the row was not there to dump;
-   * `zero`: it was all zeros; `host`: it stays as the host has it; `open`: nothing is said of it.
+   * `zero`: a basic or extended leaf was all zeros, others are open; `host`: it stays as the host has it; `open`: nothing is said of it.
    */
   readonly row: (typeof ABSENT_ROWS)[number];
   /** `none`: reading it faults; `host` and `open` as above. */

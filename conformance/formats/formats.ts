@@ -1,5 +1,5 @@
 /** All formats, by name; recognizing one by its text. */
-import { InputError, unknownName } from '../../corpora/errors.js';
+import { InputError, nearestNames } from '../../corpora/errors.js';
 import { aida64 } from './aida64.js';
 import { cloudHypervisorProfile } from './cloud-hypervisor-profile.js';
 import { cpuidRaw } from './cpuid-raw.js';
@@ -34,11 +34,13 @@ export const FORMATS: readonly Format[] = [
 
 const NAMES = FORMATS.map(({ name }) => name);
 
-/** Throws `InputError` `unknown-format` naming the nearest ones. */
+/** Throws `InputError` `unknown-format` naming all formats, the nearest ones first. */
 export function formatNamed(name: string): Format {
   const format = FORMATS.find((known) => known.name === name);
-  if (!format) throw unknownName('format', name, NAMES);
-  return format;
+  if (format) return format;
+  const nearest = nearestNames(name, NAMES);
+  const all = [...nearest, ...NAMES.filter((known) => !nearest.includes(known))];
+  throw new InputError('unknown-format', `unknown format '${name}': ${all.join(', ')}`, { given: name, nearest });
 }
 
 /** The format of a text. Throws `InputError` `unrecognized-format` where it looks like none. */

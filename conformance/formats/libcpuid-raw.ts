@@ -39,7 +39,7 @@ export const libcpuidRaw: Format = {
   title: 'libcpuid (cpuid_tool --save)',
   absent,
   speaks: 'bits',
-  recognizes: (text) => /^[a-z]\w*\[\d+\]=[0-9a-f]{8} [0-9a-f]{8} /m.test(text),
+  recognizes: (text) => /^[a-z]\w*\[\d+\]=/m.test(text),
   parse(text) {
     const source = { format: this.name, text };
     const found = new CpuCollector();

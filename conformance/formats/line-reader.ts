@@ -35,7 +35,7 @@ export class Line {
 
   /** A hexadecimal number of at most `digits` digits. */
   hex(what: string, digits = 8): number {
-    return Number.parseInt(this.take(new RegExp(`([0-9a-fA-F]{1,${digits}})(?![0-9a-fA-F])`), what), 16);
+    return Number.parseInt(this.take(new RegExp(`([0-9a-fA-F]{1,${digits}})(?!\\w)`), what), 16);
   }
 
   /** A decimal number of at most 32 bits. `pattern` has the digits as its first group. */

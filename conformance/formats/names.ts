@@ -16,6 +16,8 @@ export interface FeatureNames {
   bitsOf(name: string): readonly NamedBit[];
   /** The name of a bit, or null where it has none. */
   nameOf(place: BitPlace, bit: number): string | null;
+  /** The features that a model has in any of its versions, or gets by default; null for an unknown model, where any may be on. */
+  featuresOfModel(model: string): ReadonlySet<string> | null;
 }
 
 export interface Renamed {
@@ -66,17 +68,18 @@ function pin(
   rows.set(rowName(at), { row: change(known.row, on), mask: change(known.mask, true) });
 }
 
-/** Every named bit of CPU 0 as a feature of this model: required where it is 1, disabled where it is 0. The bits go. */
+/** The named bits of CPU 0 as features beside this model: required where 1, disabled where 0 and the model may have it. The bits go. */
 export function bitsToNames(dump: CpuDump, model: string | null, names: FeatureNames): Renamed {
   const [cpu, ...others] = dump.cpus;
   const features: NamedFeature[] = [];
+  const ofModel = model === null ? null : names.featuresOfModel(model);
   const unnamed = new Set<string>();
   const say = (place: BitPlace, bits: bigint, mask: bigint, label: string): void => {
     for (let bit = 0; mask >> BigInt(bit); bit++) {
       if (!((mask >> BigInt(bit)) & 1n)) continue;
       const on = ((bits >> BigInt(bit)) & 1n) === 1n;
       const name = names.nameOf(place, bit);
-      if (name !== null && !features.some((known) => known.name === name))
+      if (name !== null && !features.some((known) => known.name === name) && (on || !ofModel || ofModel.has(name)))
         features.push({ name, policy: on ? 'require' : 'disable' });
       else if (name === null && on) unnamed.add(label);
     }
@@ -91,6 +94,7 @@ export function bitsToNames(dump: CpuDump, model: string | null, names: FeatureN
       );
   for (const msr of cpu?.msrs ?? [])
     if ('mask' in msr) say({ msr: msr.index }, msr.value, msr.mask, `MSR 0x${msr.index.toString(16)}`);
+  if (model === null && !features.length) return { dump, losses: [] };
   const named: NamedCpu = { mode: 'custom', model, vendor: null, features, offered: [] };
   const losses = [
     ...(unnamed.size ? [`bits without a name are left out, in ${listed([...unnamed])}`] : []),

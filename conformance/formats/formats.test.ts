@@ -1,0 +1,231 @@
+/** What each format means, on short texts of its own form. */
+import t from 'tap';
+import { CpuidTable } from '../../corpora/cpuid.js';
+import { compare, convert } from './convert.js';
+import type { CpuDump } from './dump.js';
+import { parse, write } from './formats.js';
+import { libvirtNames, qemuNameOf } from './libvirt-names.js';
+
+const names = libvirtNames();
+const row = (dump: CpuDump, leaf: number, subleaf: number | null = null): unknown =>
+  dump.cpus[0]!.cpuid.get(leaf, subleaf);
+const lossesOf = (format: string, dump: CpuDump): string => write(format, dump).losses.join('\n');
+
+void t.test('aida64: CPUs, unnumbered subleaves, notes, failed and repeated MSRs', async (t) => {
+  const text = `------[ Versions ]------
+
+CPUID Manufacturer : GenuineIntel
+
+------[ Logical CPU #1 ]------
+
+allcpu: Package 0 / Core 0 / Thread 1: Valid, Virtual
+
+CPUID 00000000: 00000016-756E6547-6C65746E-49656E69 [GenuineIntel]
+CPUID 00000004: 3C004121-01C0003F-0000003F-00000000
+CPUID 00000004: 3C004122-01C0003F-0000003F-00000000
+CPUID 0000000D: 00000100-00000240-00000000-00000000 [SL 02] [AVX]
+
+------[ MSR Registers ]------
+
+MSR 0000001B: 0000-0000-FEE0-0900
+MSR 00000049: < FAILED >
+MSR 00000198: 0000-0000-0000-0001
+MSR 00000198: 0000-0000-0000-0002
+`;
+  const { dump, losses } = parse('aida64', text);
+  t.strictSame(
+    dump.cpus.map(({ index, cpuid }) => [index, cpuid.size]),
+    [
+      [0, 0],
+      [1, 4],
+    ],
+  );
+  t.match(dump.cpus[1]!.cpuid.get(4, 1), { eax: 0x3c004122 });
+  t.match(dump.cpus[1]!.cpuid.get(0xd, 2), { ebx: 0x240 });
+  t.match(dump.cpus[0]!.msrs, [
+    { index: 0x1b, value: 0xfee00900n },
+    { index: 0x49, fault: '#GP' },
+    { index: 0x198, value: 1n },
+  ]);
+  t.strictSame(losses, ['read more than once, only the first kept: MSR 0x198']);
+});
+
+void t.test('kcpuid-raw: subleaves in decimal', async (t) => {
+  const { dump } = parse(
+    'kcpuid-raw',
+    '0x0000000d: subleafs:\n  0: EAX=0x7, EBX=0x0, ECX=0x0, EDX=0x0\n 12: EAX=0x18, EBX=0x0, ECX=0x1, EDX=0x0\n',
+  );
+  t.match(row(dump, 0xd, 12), { eax: 0x18, ecx: 1 });
+});
+
+void t.test('libvirt-cpudata: an MSR has its halves, a register that is not there is 0', async (t) => {
+  const { dump } = parse(
+    'libvirt-cpudata',
+    `<!-- a CPU -->\n<cpudata arch="x86"><cpuid eax_in="0x7" ebx="0x8"/><msr index='0x10a' edx='0x1' eax='0x2'/></cpudata>`,
+  );
+  t.match(row(dump, 7, 0), { eax: 0, ebx: 8 });
+  t.match(dump.cpus[0]!.msrs, [{ index: 0x10a, value: 0x1_0000_0002n }]);
+});
+
+const TEMPLATE = `{"cpuid_modifiers": [{"leaf": "0x7", "subleaf": "0b0", "flags": 1, "modifiers": [{"register": "ebx", "bitmap": "0b01_x1"}]}],
+ "msr_modifiers": [{"addr": "0x10a", "bitmap": "0bx1"}]}`;
+
+void t.test(
+  'firecracker-template: x and what is not written stay open, flags tell whether a leaf has subleaves',
+  async (t) => {
+    const { dump } = parse('firecracker-template', TEMPLATE);
+    t.strictSame(dump.cpus[0]!.cpuid, new CpuidTable([{ leaf: 7, subleaf: 0, eax: 0, ebx: 0b0101, ecx: 0, edx: 0 }]));
+    t.equal(dump.cpus[0]!.mask?.value(7, 0, 'ebx'), 0b1101);
+    t.strictSame(dump.cpus[0]!.msrs, [{ index: 0x10a, value: 1n, mask: 1n }]);
+    const unflagged = parse('firecracker-template', TEMPLATE.replace('"flags": 1', '"flags": 0')).dump;
+    t.equal(unflagged.cpus[0]!.cpuid.rows[0]!.subleaf, null);
+  },
+);
+
+void t.test('firecracker-msr-csv: rows beyond 32 bits are said to be left out', async (t) => {
+  const { dump, losses } = parse('firecracker-msr-csv', 'MSR_ADDR,VALUE\n0x10a,0xc02a0eb\n0x400000000,0x0\n');
+  t.strictSame(dump.cpus[0]!.msrs, [{ index: 0x10a, value: 0xc02a0ebn, mask: 2n ** 64n - 1n }]);
+  t.match(losses, [/more than 32 bits: left out 0x400000000/]);
+});
+
+const profile = (start: unknown, end: unknown): string =>
+  JSON.stringify({
+    hypervisor: 'Kvm',
+    cpu_vendor: 'Intel',
+    adjustments: [
+      [
+        { leaf: '0x00000004', sub_leaf: { start, end }, register: 'EAX' },
+        { replacements: '0x00000001', mask: '0xffffc3ff' },
+      ],
+    ],
+  });
+
+void t.test('cloud-hypervisor-profile: what the mask keeps is the host’s, unless it is replaced', async (t) => {
+  const { dump } = parse('cloud-hypervisor-profile', profile(0, 0));
+  t.equal(dump.cpus[0]!.cpuid.value(4, 0, 'eax'), 1);
+  t.equal(dump.cpus[0]!.mask?.value(4, 0, 'eax'), 0x3c01);
+  t.strictSame(
+    parse('cloud-hypervisor-profile', profile('0x1', '0x2')).dump.cpus[0]!.cpuid.rows.map(({ subleaf }) => subleaf),
+    [1, 2],
+  );
+  t.match(parse('cloud-hypervisor-profile', profile(5, 0xffffffff)).losses, [
+    /without an end, only the first kept: 4\.5/,
+  ]);
+});
+
+void t.test('cloud-hypervisor-profile: MSRs come from and go to a file of their own', async (t) => {
+  const text = JSON.stringify({
+    cpu_vendor: 'Intel',
+    hypervisor_type: 'Kvm',
+    adjustments: [['0x10a', { mask: '0x4000000000000000', replacements: '0x000000000c00004c' }]],
+    permitted_msrs: ['0x10', '0x10a'],
+  });
+  const { dump } = parse('cloud-hypervisor-profile', text);
+  t.match(dump.cpus[0]!.msrs, [{ index: 0x10a, value: 0xc00004cn, mask: 0xbfffffffffffffffn }]);
+  t.equal(dump.facts.permitted_msrs, '0x10 0x10a');
+  t.strictSame(JSON.parse(write('cloud-hypervisor-profile', dump).text), JSON.parse(text));
+});
+
+void t.test(
+  'json: a resolved identity is a table that KVM answers from, a capture gives what KVM supports',
+  async (t) => {
+    const cpuid = [{ leaf: '0x00000000', subleaf: null, eax: '0x1', ebx: '0x0', ecx: '0x0', edx: '0x0' }];
+    const resolved = {
+      schema: 'guest-abi/resolve/1',
+      pair: 'pc/Nehalem',
+      cpuModel: 'Nehalem',
+      vcpu: 2,
+      cpuid,
+      msrs: [{ index: '0x10', value: '0x1' }],
+    };
+    const { dump } = parse('json', JSON.stringify(resolved));
+    t.match(dump, {
+      cpus: [{ index: 2 }],
+      absent: { row: 'answered', msr: 'none' },
+      named: { model: 'Nehalem' },
+      facts: { pair: 'pc/Nehalem' },
+    });
+    const capture = { schema: 'guest-abi/host/1', supportedCpuid: cpuid, hostCpuid: [], featureMsrs: [] };
+    t.match(parse('json', JSON.stringify(capture)), {
+      dump: { cpus: [{ index: 0 }] },
+      losses: [/only supportedCpuid/],
+    });
+    const vcpu = (index: number, eax: string): object => ({
+      index,
+      cpuid: [{ ...cpuid[0], eax }],
+      msrs: [{ index: '0x8b', fault: '#GP' }],
+    });
+    const probed = {
+      schema: 'guest-abi/probe/1',
+      pair: 'pc/Nehalem',
+      vcpus: [vcpu(0, '0x1'), vcpu(1, '0x2'), vcpu(0, '0x3')],
+    };
+    const probe = parse('json', JSON.stringify(probed));
+    t.match(probe, { dump: { cpus: [{ index: 0 }, { index: 1 }] }, losses: [/only the last dump/] });
+    t.equal(probe.dump.cpus[0]!.cpuid.value(0, null, 'eax'), 3);
+  },
+);
+
+void t.test('what a format cannot hold is said', async (t) => {
+  const template = parse('firecracker-template', TEMPLATE).dump;
+  t.match(lossesOf('cpuid-raw', template), /no open bits: written as 0 in 7\.0/);
+  t.match(lossesOf('cpuid-raw', template), /no MSRs: left out 0x10a/);
+  t.match(lossesOf('feature-words', template), /whole registers only: left out 7\.0\.EBX/);
+  t.match(lossesOf('firecracker-msr-csv', template), /no CPUID: left out 7\.0/);
+  const two = parse('cpuid-raw', 'CPU 0:\n   0x00000002 0x01: eax=0x1 ebx=0x0 ecx=0x0 edx=0x0\nCPU 3:\n').dump;
+  t.match(lossesOf('libvirt-cpudata', two), /one CPU only: left out CPU 3/);
+  t.match(lossesOf('libcpuid-raw', two), /no array for it: left out 2\.1/);
+  t.match(lossesOf('firecracker-fingerprint', two), /written as "unknown": firecracker_version/);
+});
+
+const DOMAIN = `<domain type='kvm'><cpu mode='custom' match='exact'><model fallback='forbid'>Nehalem</model><topology sockets='1'/>
+  <feature policy='require' name='lahf_lm'/><feature policy='disable' name='vmx'/><feature policy='optional' name='aes'/><feature policy='require' name='nonesuch'/></cpu></domain>`;
+
+void t.test('libvirt-domain: names become bits, and what cannot is said', async (t) => {
+  const { text, losses } = convert({ text: DOMAIN }, 'firecracker-template', names);
+  const { cpus } = parse('firecracker-template', text).dump;
+  t.equal(cpus[0]!.cpuid.value(0x80000001, null, 'ecx'), 1, 'lahf_lm');
+  t.strictSame(
+    [cpus[0]!.mask?.value(1, null, 'ecx'), cpus[0]!.cpuid.value(1, null, 'ecx')],
+    [1 << 5, 0],
+    'vmx is pinned to 0, aes is open',
+  );
+  t.match(losses, ['left out <topology> of <cpu>', /model Nehalem has of itself/, 'no bit is known for nonesuch']);
+});
+
+void t.test('bits become names beside a model: what is on, and what of the model is off', async (t) => {
+  const cpuid = [
+    { leaf: '0x1', subleaf: null, eax: '0x0', ebx: '0x0', ecx: '0x02000000', edx: '0x0' },
+    { leaf: '0x80000001', subleaf: null, eax: '0x0', ebx: '0x0', ecx: '0x0', edx: '0x0' },
+    { leaf: '0x40000001', subleaf: null, eax: '0x1', ebx: '0x0', ecx: '0x0', edx: '0x0' },
+  ];
+  const text = JSON.stringify({
+    schema: 'guest-abi/resolve/1',
+    pair: 'pc/Nehalem',
+    cpuModel: 'Nehalem',
+    vcpu: 0,
+    cpuid,
+    msrs: [],
+  });
+  const converted = convert({ text }, 'libvirt-domain', names);
+  const { named } = parse('libvirt-domain', converted.text).dump;
+  const policy = (name: string): string | undefined => named?.features.find((feature) => feature.name === name)?.policy;
+  t.strictSame(
+    [named?.model, policy('aes'), policy('lahf_lm'), policy('avx'), policy('kvmclock')],
+    ['Nehalem', 'require', 'disable', undefined, undefined],
+  );
+  t.match(converted.losses, [/bits without a name are left out, in 40000001/]);
+  t.throws(
+    () => convert({ text: 'CPU:\n   0x00000001 0x00: eax=0x0 ebx=0x0 ecx=0x1 edx=0x0\n' }, 'libvirt-domain', names),
+    { code: 'no-model' },
+  );
+  t.throws(() => convert({ text: 'MSR_ADDR,VALUE\n' }, 'libvirt-domcapabilities', names), { code: 'no-names' });
+});
+
+void t.test('names are compared with bits by their bits', async (t) => {
+  const raw =
+    'CPU:\n   0x00000001 0x00: eax=0x0 ebx=0x0 ecx=0x20 edx=0x0\n   0x80000001 0x00: eax=0x0 ebx=0x0 ecx=0x1 edx=0x0\n';
+  const { diff, losses } = compare({ text: DOMAIN }, { text: raw }, names, qemuNameOf);
+  t.match(diff, { differences: [{ kind: 'register', bits: [{ bit: 5, a: 0, b: 1, name: 'vmx' }] }], compared: 2 });
+  t.ok(losses.every((loss) => loss.startsWith('A: ')));
+});
