@@ -1,5 +1,6 @@
 /** The MSR dictionary: which MSRs there are, when a CPU has them, what they hold, and how they travel. Data in `corpora/msrs/`. */
 import { readFileSync } from 'node:fs';
+import { hex32 } from './hex.js';
 import { packageFile } from './package-root.js';
 
 /** The dictionary's files. */
@@ -119,7 +120,30 @@ export function msrDictionary(): readonly MsrDefinition[] {
   return dictionary;
 }
 
+/** The index of one MSR of an array. */
+export const msrIndex = ({ index, stride = 1 }: MsrDefinition, number: number): number =>
+  Number(index) + number * stride;
+
 /** `IA32_MC3_STATUS`: the manual's name, else AMD's, Microsoft's or Linux's, with its number in the array. */
 export function msrName({ names }: MsrDefinition, number = 0): string {
   return (names.sdm ?? names.apm ?? names.tlfs ?? names.linux ?? '').replace('%', `${number}`);
+}
+
+/** Length of an array that CPUID gives, for naming; real ones are no longer. */
+const MOST_OF_A_KIND = 8;
+
+let namesByIndex: ReadonlyMap<number, string> | undefined;
+
+/** `MSR 0x0000010a (IA32_ARCH_CAPABILITIES)`: how messages write an MSR. */
+export function msrLabel(index: number): string {
+  namesByIndex ??= new Map(
+    msrDictionary().flatMap((definition) =>
+      Array.from({ length: typeof definition.count === 'number' ? definition.count : MOST_OF_A_KIND }, (_, i) => [
+        msrIndex(definition, i),
+        msrName(definition, i),
+      ]),
+    ),
+  );
+  const name = namesByIndex.get(index);
+  return `MSR ${hex32(index)}${name ? ` (${name})` : ''}`;
 }

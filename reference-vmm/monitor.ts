@@ -9,7 +9,7 @@ import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
 import { alterations, type FeatureNamer, STATE } from './cpu-model/differences.js';
-import { travellingMsrs } from './cpu-model/msrs.js';
+import { isOpen, travellingMsrs } from './cpu-model/msrs.js';
 import { type Crash, crash, crashOf } from './crash.js';
 import { DebugExit } from './devices/debug-exit.js';
 import { type DeviceEvent, PortBus } from './devices/device.js';
@@ -20,9 +20,11 @@ import { hostCapabilities } from './kvm/capabilities.js';
 import type { VcpuExit } from './kvm/exit.js';
 import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js';
 import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
-import { realize } from './realize.js';
+import { kernelMsrs, limitMsrs, msrLimitReasons } from './msr-limits.js';
+import { MsrPolicy } from './msr-policy.js';
+import { type Realization, type RealizeOptions, realize } from './realize.js';
 import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
-import { giveVcpuState, takeVcpuState } from './snapshot/vcpu-state.js';
+import { giveVcpuState, heldReason, strangeMsrs, takeVcpuState, type VcpuState } from './snapshot/vcpu-state.js';
 
 export interface MachineOptions {
   /** Names CPUID bits in reasons: `featureName` of corpora/features. */
@@ -82,6 +84,9 @@ export class Machine implements Disposable {
   readonly #bus: PortBus;
   readonly #plan: BootPlan | null;
   readonly #nameOf: FeatureNamer;
+  readonly #msrPolicy: MsrPolicy;
+  /** MSRs of forced features, which the kernel does not take. */
+  #absentMsrs: readonly number[] = [];
   /** Events of accesses that were finished before their turn. */
   readonly #events: MachineEvent[] = [];
   #fresh = true;
@@ -93,6 +98,7 @@ export class Machine implements Disposable {
     this.identity = identity;
     this.#nameOf = options.nameOf;
     this.memoryBytes = memoryBytes;
+    this.#msrPolicy = new MsrPolicy(identity);
     this.#plan = boot ? planBoot(boot, memoryBytes) : null;
     // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
@@ -117,18 +123,32 @@ export class Machine implements Disposable {
     const vm = kvm.createVm();
     try {
       const machine = new Machine(kvm, vm, identity, options);
-      const { reasons, altered, forced, readBack } = realize(machine.#vcpu, identity.vcpus[0]!, identity.msrs, {
+      const step = options.step ?? 'boot';
+      const limits = msrLimitReasons(vm, kvm.facts, machine.#msrPolicy, step);
+      const realization = machine.#realize({
         ...options,
-        step: options.step ?? 'boot',
+        features: identity.features,
+        step,
         host: hostCapabilities(kvm),
       });
-      if (reasons.length === 0) return { kind: 'created', machine, altered, forced, readBack: [readBack!] };
+      const { altered, forced, readBack } = realization;
+      const reasons = [...limits, ...realization.reasons];
+      if (reasons.length === 0) {
+        limitMsrs(vm, machine.#vcpu, machine.#msrPolicy);
+        return { kind: 'created', machine, altered, forced, readBack: [readBack!] };
+      }
       vm[Symbol.dispose]();
       return { kind: 'refused', reasons };
     } catch (error) {
       vm[Symbol.dispose]();
       throw error;
     }
+  }
+
+  #realize(options: RealizeOptions): Realization {
+    const realization = realize(this.#vcpu, this.identity.vcpus[0]!, this.#msrPolicy.kernelResets, options);
+    this.#absentMsrs = realization.absentMsrs;
+    return realization;
   }
 
   /** Loads the image and sets the entry state. Throws `InputError` `nothing-to-boot` where the machine was made without `boot`. */
@@ -164,7 +184,7 @@ export class Machine implements Disposable {
         return null;
       case 'rdmsr':
       case 'wrmsr':
-        exit.answer('#GP');
+        exit.answer(this.#msrPolicy.answer(exit, kernelMsrs(this.#vcpu)));
         return null;
       case 'hlt':
         return { kind: 'halted' };
@@ -200,6 +220,7 @@ export class Machine implements Disposable {
     this.#events.length = 0;
     const reasons = giveVcpuState(this.#vcpu, this.#powerOnState());
     if (reasons.length > 0) throw new MachineError('reset-incomplete', `reset: ${reasons[0]!.message}`);
+    this.#msrPolicy.reset();
     for (const device of this.#bus.devices) device.reset();
     this.start();
   }
@@ -211,13 +232,13 @@ export class Machine implements Disposable {
     const { apicId, cpuid } = this.identity.vcpus[0]!;
     const vcpu = vm.createVcpu(apicId);
     vcpu.setCpuid2(cpuid);
-    vcpu.setMsrs(this.identity.msrs);
+    vcpu.setMsrs(this.#msrPolicy.kernelResets.filter(({ index }) => !this.#absentMsrs.includes(index)));
     return takeVcpuState(vcpu, 0, this.#travelling());
   }
 
   /** MSRs that a state carries. Asked only where one is taken: it costs a boot 0.3 ms. */
   #travelling(): readonly number[] {
-    return travellingMsrs(this.identity, this.#kvm.msrIndices());
+    return travellingMsrs(this.identity, this.#kvm.msrIndices()).filter((index) => !this.#absentMsrs.includes(index));
   }
 
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
@@ -228,7 +249,7 @@ export class Machine implements Disposable {
       memoryBytes: this.memoryBytes,
       clock: this.#vm.getClock(),
       devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
-      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling())],
+      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling(), this.#msrPolicy.save())],
       pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
     };
   }
@@ -253,10 +274,17 @@ export class Machine implements Disposable {
     const memory = this.#memory;
     for (const { gpa: address, bytes } of state.pages) memory.at(gpa(address), bytes.length).set(bytes);
     this.#fresh = false;
-    const reasons = giveVcpuState(this.#vcpu, state.vcpus[0]!);
+    const reasons = this.#giveVcpu(state.vcpus[0]!);
     // Flags 0: kvmclock goes on from where it stopped; Linux 5.10 refuses any flag.
     this.#vm.setClock({ ...state.clock, flags: 0 });
     return reasons;
+  }
+
+  /** With an open pair the other side's kernel may list other MSRs: this one takes all that come, or names them. */
+  #giveVcpu(state: VcpuState): Reason[] {
+    const strange = isOpen(this.identity) ? [] : strangeMsrs(state, this.#travelling());
+    const unheld = this.#msrPolicy.load(state.held).map((msr) => heldReason(msr, state.index));
+    return [...strange, ...unheld, ...giveVcpuState(this.#vcpu, state)];
   }
 
   /** Finishes the access that the guest is in the middle of. */

@@ -1,17 +1,21 @@
 /** Gives a vCPU its identity: CPUID and MSRs, checked against what the host offers, set, read back and compared before it runs. */
-import type { CpuidTable } from '../corpora/cpuid.js';
+import { type CpuidRow, CpuidTable } from '../corpora/cpuid.js';
 import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import type { MsrValue, VcpuIdentity } from '../corpora/identity.js';
+import { msrLabel } from '../corpora/msrs.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import { derivedTable, POWER_ON } from './cpu-model/derived.js';
 import { alterations, type FeatureNamer, shortfallNames, shortfallReasons } from './cpu-model/differences.js';
-import { shortfalls } from './cpu-model/offered.js';
+import { msrsOf } from './cpu-model/msrs.js';
+import { type Shortfall, shortfalls } from './cpu-model/offered.js';
 import type { Vcpu } from './kvm/kvm.js';
 import { KvmError } from './kvm/kvm-error.js';
-import { setMsrsOrReasons } from './snapshot/vcpu-state.js';
+import { type MsrRefusal, setMsrs } from './snapshot/vcpu-state.js';
 
 export interface RealizeOptions {
   readonly host: HostCapabilities;
+  /** Of the identity. */
+  readonly features: readonly string[];
   /** Names CPUID bits in reasons: `featureName` of corpora/features. */
   readonly nameOf: FeatureNamer;
   /** For reasons: the step of the scenario. */
@@ -29,6 +33,8 @@ export interface Realization {
   readonly altered: readonly Reason[];
   /** Features exposed although not offered, under `forceFeatures`. */
   readonly forced: readonly string[];
+  /** MSRs of them, which the kernel does not take at all. */
+  readonly absentMsrs: readonly number[];
   /** KVM_GET_CPUID2; null where the kernel would not take the table. */
   readonly readBack: CpuidTable | null;
 }
@@ -41,7 +47,7 @@ export function realize(
   vcpu: Vcpu,
   { index, cpuid }: VcpuIdentity,
   msrs: readonly MsrValue[],
-  { host, nameOf, step, allowAltered = false, forceFeatures = false }: RealizeOptions,
+  { host, features, nameOf, step, allowAltered = false, forceFeatures = false }: RealizeOptions,
 ): Realization {
   const place = { step, vcpu: index, nameOf };
   const missing = shortfalls(cpuid, host);
@@ -55,15 +61,40 @@ export function realize(
   } catch (error) {
     if (!(error instanceof KvmError)) throw error;
     const refusal = reason({ code: 'cpuid-not-settable', step, vcpu: index, layer: 'kernel', message: error.message });
-    return { reasons: [...reasons, refusal], altered: [], forced, readBack: null };
+    return { reasons: [...reasons, refusal], altered: [], forced, absentMsrs: [], readBack: null };
   }
   const readBack = vcpu.getCpuid2();
   const changes = alterations(derivedTable(cpuid, POWER_ON), readBack, place);
-  const unset = setMsrsOrReasons(vcpu, msrs, index, step);
+  const unset = setMsrs(vcpu, msrs, index, step);
+  const forceableMsrs = msrsBy(forceable, cpuid, features);
+  const absent = unset.filter(
+    ({ msr, reason: { code } }) => code === 'msr-not-settable' && forceableMsrs.has(msr.index),
+  );
   return {
-    reasons: [...reasons, ...(allowAltered ? [] : changes), ...unset],
+    reasons: [...reasons, ...(allowAltered ? [] : changes), ...reasonsOf(unset, absent)],
     altered: allowAltered ? changes : [],
-    forced,
+    forced: [...forced, ...absent.map(({ msr }) => msrLabel(msr.index))],
+    absentMsrs: absent.map(({ msr }) => msr.index),
     readBack,
   };
+}
+
+const reasonsOf = (refusals: readonly MsrRefusal[], forced: readonly MsrRefusal[]): Reason[] =>
+  refusals.filter((refusal) => !forced.includes(refusal)).map(({ reason }) => reason);
+
+/** The MSRs that a CPU has because of registers that this host cannot give. */
+function msrsBy(missing: readonly Shortfall[], cpuid: CpuidTable, features: readonly string[]): ReadonlySet<number> {
+  if (missing.length === 0) return new Set();
+  const given = new CpuidTable(cpuid.rows.map((row) => withoutBits(row, missing)));
+  const without = new Set(indicesOf(given, features));
+  return new Set(indicesOf(cpuid, features).filter((index) => !without.has(index)));
+}
+
+const indicesOf = (cpuid: CpuidTable, features: readonly string[]): number[] =>
+  msrsOf({ vcpus: [{ index: 0, apicId: 0, cpuid }], features }).map(({ index }) => index);
+
+function withoutBits(row: CpuidRow, missing: readonly Shortfall[]): CpuidRow {
+  const kept = ({ register, missing: bits }: Shortfall) => [register, (row[register] & ~bits) >>> 0] as const;
+  const here = missing.filter(({ leaf, subleaf }) => leaf === row.leaf && subleaf === row.subleaf);
+  return { ...row, ...Object.fromEntries(here.map(kept)) };
 }

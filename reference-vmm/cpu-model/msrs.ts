@@ -1,40 +1,76 @@
 /** The MSRs of an identity: which exist, what they hold at reset, what a guest may write, and which travel. */
 import { cpuCondition, cpuNumber } from '../../corpora/cpu-condition.js';
 import { CpuFacts } from '../../corpora/cpu-facts.js';
+import type { CpuidTable } from '../../corpora/cpuid.js';
 import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
-import { type MsrDefinition, msrDictionary, msrName } from '../../corpora/msrs.js';
+import { type MsrDefinition, msrDictionary, msrIndex, msrName } from '../../corpora/msrs.js';
+import { type MsrMasks, masksOf } from './msr-masks.js';
+import { resetValue } from './msr-resets.js';
 
 /** What of an identity decides its MSRs. */
 export type MsrSubject = Pick<CpuIdentity, 'vcpus' | 'features'>;
 
 /** An MSR of one vCPU. */
-export interface Msr {
+export interface Msr extends MsrMasks {
   readonly index: number;
   /** Its name in the manual. */
   readonly name: string;
   readonly definition: MsrDefinition;
+  /** What it holds after power-on; null where it cannot be read. */
+  readonly reset: bigint | null;
 }
 
 /** The MSRs that exist for a vCPU of an identity, by index. They follow from its CPUID table and its features in feature MSRs. */
-export function msrsOf({ vcpus, features }: MsrSubject, vcpu = 0): Msr[] {
-  const cpu = new CpuFacts(vcpus[vcpu]!.cpuid, features);
-  return msrDictionary()
+export function msrsOf({ vcpus, features }: MsrSubject, vcpu = 0): readonly Msr[] {
+  const { cpuid } = vcpus[vcpu]!;
+  const known = lastAnswers.get(cpuid);
+  if (known?.vcpu === vcpu && known.features === features) return known.msrs;
+  const cpu = new CpuFacts(cpuid, features);
+  const msrs = msrDictionary()
     .filter(({ exists }) => cpuCondition(exists)(cpu))
-    .flatMap((definition) => expand(definition, countOf(definition, cpu)))
+    .flatMap((definition) => msrsOfDefinition(definition, cpu, vcpu))
     .sort((a, b) => a.index - b.index);
+  lastAnswers.set(cpuid, { vcpu, features, msrs });
+  return msrs;
 }
 
-const countOf = ({ count = 1 }: MsrDefinition, cpu: CpuFacts): number =>
-  typeof count === 'number' ? count : cpuNumber(count)(cpu);
+/** An identity is asked several times in one boot, at 1 ms each. */
+const lastAnswers = new WeakMap<
+  CpuidTable,
+  { readonly vcpu: number; readonly features: readonly string[]; readonly msrs: readonly Msr[] }
+>();
 
-function expand(definition: MsrDefinition, count: number): Msr[] {
-  const { index, stride = 1 } = definition;
-  return Array.from({ length: count }, (_, number) => ({
-    index: Number(index) + number * stride,
-    name: msrName(definition, number),
-    definition,
-  }));
+function msrsOfDefinition(definition: MsrDefinition, cpu: CpuFacts, vcpu: number): Msr[] {
+  const masks = masksOf(definition, cpu);
+  const { count = 1 } = definition;
+  return Array.from({ length: typeof count === 'number' ? count : cpuNumber(count)(cpu) }, (_, number) => {
+    const index = msrIndex(definition, number);
+    const reset = resetValue(definition, cpu, { index, number, vcpu });
+    return { index, name: msrName(definition, number), definition, reset, ...masks };
+  });
 }
+
+/** Faults until the guest enables x2APIC mode. */
+const X2APIC = '0x00000800';
+
+const MICROCODE_REVISION = 0x8b;
+
+export interface ResetOptions {
+  /** Default 0. */
+  readonly vcpu?: number;
+  /** Property `ucode-rev`; null: as the vendor has it. */
+  readonly microcodeRevision?: bigint | null;
+}
+
+/**
+ * What a vCPU of an identity reads of its MSRs after power-on: those that exist and can be read. An identity carries those of its first
+ * vCPU; the others differ where the volatility is `per-vcpu`.
+ */
+export const resetMsrs = (subject: MsrSubject, { vcpu = 0, microcodeRevision = null }: ResetOptions = {}): MsrValue[] =>
+  msrsOf(subject, vcpu).flatMap(({ index, reset, definition }) => {
+    if (reset === null || definition.index === X2APIC) return [];
+    return [{ index, value: index === MICROCODE_REVISION ? (microcodeRevision ?? reset) : reset }];
+  });
 
 /**
  * True for a pair that follows its host: models `host` and `max`, machine types `pc-next`. Its guest reaches every MSR that the
@@ -71,8 +107,8 @@ function setDepths(): ReadonlyMap<number, number> {
     Math.max(0, ...(after.get(index) ?? []).map((before) => (after.has(before) ? depth(before) + 1 : 0)));
   depthOf = new Map(
     msrDictionary().flatMap((definition) => {
-      const count = typeof definition.count === 'number' ? definition.count : 1;
-      return expand(definition, count).map(({ index }) => [index, depth(definition.index)] as const);
+      const length = typeof definition.count === 'number' ? definition.count : 1;
+      return Array.from({ length }, (_, i) => [msrIndex(definition, i), depth(definition.index)] as const);
     }),
   );
   return depthOf;

@@ -8,6 +8,7 @@ import { ExpandedCpu } from './cpu.js';
 import { type Expansion, expand } from './expand.js';
 import { chooseMachine, type MachineChoice } from './machine.js';
 import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
+import { resetMsrs } from './msrs.js';
 import { type Accelerator, applyOptions, baseProperties } from './properties.js';
 import { cpuidTables } from './table.js';
 
@@ -78,6 +79,8 @@ export function resolve(request: ResolveRequest): CpuIdentity {
 }
 
 function identityOf({ pair, model, cpu }: ResolvedCpu, request: ResolveRequest): CpuIdentity {
+  const features = [...featureDictionary().names()].filter((name) => cpu.on(name)).sort();
+  const vcpus = cpuidTables(cpu);
   return {
     pair,
     machine: request.machine,
@@ -88,9 +91,9 @@ function identityOf({ pair, model, cpu }: ResolvedCpu, request: ResolveRequest):
     level: cpu.number('level'),
     xlevel: cpu.number('xlevel'),
     signature: { family: cpu.number('family'), model: cpu.number('model'), stepping: cpu.number('stepping') },
-    features: [...featureDictionary().names()].filter((name) => cpu.on(name)).sort(),
-    vcpus: cpuidTables(cpu),
-    msrs: [],
+    features,
+    vcpus,
+    msrs: resetMsrs({ vcpus, features }, { microcodeRevision: BigInt(cpu.number('ucode-rev')) || null }),
   };
 }
 

@@ -3,6 +3,7 @@
 import { type CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import { MachineError } from '../../corpora/errors.js';
 import type { MsrValue } from '../../corpora/identity.js';
+import { CAPABILITIES, type Capability } from './capability.js';
 import { KVM } from './ioctl.js';
 import type { VmClock } from './kvm.js';
 import { LAYOUT } from './layout.js';
@@ -195,5 +196,16 @@ export function encodeClock({ clock, flags, realtime, hostTsc }: VmClock): Uint8
   view.setUint32(CLOCK.flags, flags, true);
   view.setBigUint64(CLOCK.realtime, realtime, true);
   view.setBigUint64(CLOCK.host_tsc, hostTsc, true);
+  return bytes;
+}
+
+/** `kvm_enable_cap` with its arguments. */
+export function encodeEnableCap(capability: Capability, args: readonly bigint[]): Uint8Array {
+  const bytes = new Uint8Array(LAYOUT.kvm_enable_cap.size);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(LAYOUT.kvm_enable_cap.offsets.cap, CAPABILITIES[capability], true);
+  args.forEach((arg, i) => {
+    view.setBigUint64(LAYOUT.kvm_enable_cap.offsets.args + i * 8, arg, true);
+  });
   return bytes;
 }

@@ -47,6 +47,7 @@ const faultyVm = (vm: Vm, faults: Faults): Vm => ({
 
 const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   id: vcpu.id,
+  enableCap: (capability, ...args) => vcpu.enableCap(capability, ...args),
   setCpuid2: (table) => vcpu.setCpuid2(faults.setCpuid2?.(table) ?? table),
   getCpuid2: () => faults.getCpuid2?.(vcpu.getCpuid2()) ?? vcpu.getCpuid2(),
   getRegs: () => vcpu.getRegs(),

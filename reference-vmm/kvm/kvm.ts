@@ -99,6 +99,8 @@ export type StatePart = (typeof STATE_PARTS)[number];
 export interface Vcpu extends Disposable {
   /** The APIC id. */
   readonly id: number;
+  /** KVM_ENABLE_CAP of this vCPU. */
+  enableCap(capability: Capability, ...args: readonly bigint[]): void;
   /** KVM_SET_CPUID2. Rows with a `subleaf` are marked as indexed. */
   setCpuid2(table: CpuidTable): void;
   /** KVM_GET_CPUID2: the whole table as KVM now holds it, whatever was set. */

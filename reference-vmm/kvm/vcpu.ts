@@ -2,6 +2,7 @@
 import { closeSync } from 'node:fs';
 import type { CpuidTable } from '../../corpora/cpuid.js';
 import type { MsrValue } from '../../corpora/identity.js';
+import type { Capability } from './capability.js';
 import {
   decodeCpuid2,
   decodeMsrs,
@@ -9,6 +10,7 @@ import {
   decodeSregs,
   emptyCpuid2,
   encodeCpuid2,
+  encodeEnableCap,
   encodeMsrs,
   encodeRegs,
   encodeSregs,
@@ -74,6 +76,10 @@ export class RealVcpu implements Vcpu {
     }
     this.#mapping = mapping;
     this.#page = new RunPage(mapping.bytes);
+  }
+
+  enableCap(capability: Capability, ...args: readonly bigint[]): void {
+    ioctl(this.#fd, 'KVM_ENABLE_CAP', encodeEnableCap(capability, args));
   }
 
   setCpuid2(table: CpuidTable): void {

@@ -1,7 +1,7 @@
 /** A VM of the real KVM. */
 import { closeSync } from 'node:fs';
 import { CAPABILITIES, type Capability } from './capability.js';
-import { decodeClock, encodeClock } from './codec.js';
+import { decodeClock, encodeClock, encodeEnableCap } from './codec.js';
 import { GuestMemory } from './guest-memory.js';
 import { KVM } from './ioctl.js';
 import type { MemoryRange, MsrFilter, MsrFilterRange, Vcpu, Vm, VmClock } from './kvm.js';
@@ -51,13 +51,7 @@ export class RealVm implements Vm {
   }
 
   enableCap(capability: Capability, ...args: readonly bigint[]): void {
-    const bytes = new Uint8Array(LAYOUT.kvm_enable_cap.size);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(LAYOUT.kvm_enable_cap.offsets.cap, CAPABILITIES[capability], true);
-    args.forEach((arg, i) => {
-      view.setBigUint64(LAYOUT.kvm_enable_cap.offsets.args + i * 8, arg, true);
-    });
-    ioctl(this.#fd, 'KVM_ENABLE_CAP', bytes);
+    ioctl(this.#fd, 'KVM_ENABLE_CAP', encodeEnableCap(capability, args));
   }
 
   createMemory(ranges: readonly MemoryRange[]): GuestMemory {

@@ -1,5 +1,11 @@
 /** The state of a whole machine as a value, and its sections in a container. */
-import { type CpuIdentity, type CpuIdentityJson, identityFromJson, identityToJson } from '../../corpora/identity.js';
+import {
+  type CpuIdentity,
+  type CpuIdentityJson,
+  identityFromJson,
+  identityToJson,
+  type MsrValue,
+} from '../../corpora/identity.js';
 import type { VmClock } from '../kvm/kvm.js';
 import { ContainerError, type Section } from './container.js';
 import { TRAVELLING_PARTS, type TravellingPart, type VcpuState } from './vcpu-state.js';
@@ -36,13 +42,16 @@ interface MachineJson {
   readonly devices: DeviceStates;
 }
 
+type MsrJson = readonly [index: string, value: string];
+
 interface VcpuJson {
   readonly index: number;
   readonly tscKhz: number;
   /** base64. */
   readonly parts: Readonly<Record<TravellingPart, string>>;
   /** index and value, decimal strings. */
-  readonly msrs: readonly (readonly [string, string])[];
+  readonly msrs: readonly MsrJson[];
+  readonly held: readonly MsrJson[];
 }
 
 const json = (type: number, value: unknown): Section => ({ type, payload: Buffer.from(JSON.stringify(value)) });
@@ -65,13 +74,17 @@ export function stateSections(state: MachineState): Section[] {
   ];
 }
 
-const vcpuToJson = ({ index, tscKhz, parts, msrs }: VcpuState): VcpuJson => ({
+const msrToJson = ({ index, value }: MsrValue): MsrJson => [`${index}`, `${value}`];
+const msrFromJson = ([index, value]: MsrJson): MsrValue => ({ index: Number(index), value: BigInt(value) });
+
+const vcpuToJson = ({ index, tscKhz, parts, msrs, held }: VcpuState): VcpuJson => ({
   index,
   tscKhz,
   parts: Object.fromEntries(
     TRAVELLING_PARTS.map((name) => [name, Buffer.from(parts[name]).toString('base64')]),
   ) as Record<TravellingPart, string>,
-  msrs: msrs.map((msr) => [`${msr.index}`, `${msr.value}`] as const),
+  msrs: msrs.map(msrToJson),
+  held: held.map(msrToJson),
 });
 
 function encodePages(pages: readonly Page[]): Uint8Array {
@@ -132,7 +145,8 @@ function vcpuFromJson(vcpu: VcpuJson, index: number, what: string): VcpuState {
     index,
     tscKhz: vcpu.tscKhz,
     parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
-    msrs: vcpu.msrs.map(([msr, value]) => ({ index: Number(msr), value: BigInt(value) })),
+    msrs: vcpu.msrs.map(msrFromJson),
+    held: vcpu.held.map(msrFromJson),
   };
 }
 

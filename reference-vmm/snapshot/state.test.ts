@@ -164,8 +164,14 @@ void t.test('whatever a destination does not take or keep is named', needsKvm, a
   using source = flatMachine(kvm, COUNTER);
   count(source);
   const state = source.saveState();
-  const arrive = (faults: Faults) => {
-    using destination = emptyMachine(injectFaults(kvm, faults), state);
+  // Reset values are set and read back before the state comes: the faults begin after that.
+  const arrive = ({ setState, ...faults }: Faults) => {
+    let arriving = false;
+    const of = (fault: ((index: number) => boolean) | undefined) => (index: number) => arriving && !!fault?.(index);
+    const { refusesMsr, hidesMsr } = faults;
+    const later = { refusesMsr: of(refusesMsr), hidesMsr: of(hidesMsr), ...(setState ? { setState } : {}) };
+    using destination = emptyMachine(injectFaults(kvm, later), state);
+    arriving = true;
     return destination.loadState(state);
   };
   t.strictSame(arrive({}), []);

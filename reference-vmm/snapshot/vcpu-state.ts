@@ -1,6 +1,7 @@
 /** A vCPU's state: taken whole, and given back whole or refused. Nothing is dropped silently. */
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { MsrValue } from '../../corpora/identity.js';
+import { msrLabel } from '../../corpora/msrs.js';
 import { type Reason, type ReasonFacts, reason } from '../../corpora/verdict.js';
 import { countsTime, inSetOrder } from '../cpu-model/msrs.js';
 import type { StatePart, Vcpu } from '../kvm/kvm.js';
@@ -25,17 +26,26 @@ export type TravellingPart = (typeof TRAVELLING_PARTS)[number];
 export interface VcpuState {
   readonly index: number;
   readonly parts: Readonly<Record<TravellingPart, Uint8Array>>;
+  /** MSRs that KVM holds. */
   readonly msrs: readonly MsrValue[];
+  /** MSRs that only the monitor holds, where they are not as after power-on. */
+  readonly held: readonly MsrValue[];
   readonly tscKhz: number;
 }
 
 /** Takes the state of a stopped vCPU. Of `travelling` (`travellingMsrs`) those that KVM does not let us read do not travel. */
-export function takeVcpuState(vcpu: Vcpu, index: number, travelling: readonly number[]): VcpuState {
+export function takeVcpuState(
+  vcpu: Vcpu,
+  index: number,
+  travelling: readonly number[],
+  held: readonly MsrValue[] = [],
+): VcpuState {
   const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, vcpu.getState(name)];
   return {
     index,
     parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
     msrs: readableMsrs(vcpu, travelling),
+    held,
     tscKhz: vcpu.getTscKhz(),
   };
 }
@@ -60,7 +70,7 @@ export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination'
   return [
     ...giveTscKhz(vcpu, state, step),
     ...give(TRAVELLING_PARTS.filter((part) => part !== 'mp-state')),
-    ...setMsrsOrReasons(vcpu, inSetOrder(state.msrs), state.index, step),
+    ...setMsrs(vcpu, inSetOrder(state.msrs), state.index, step).map(({ reason: why }) => why),
     ...give(['mp-state']),
   ];
 }
@@ -99,57 +109,95 @@ function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string): Rea
   );
 }
 
+/** An MSR that did not arrive, and why. */
+export interface MsrRefusal {
+  readonly msr: MsrValue;
+  readonly reason: Reason;
+}
+
 /**
- * Sets MSRs in the order given, and reads them back. Gives a reason for each that the kernel would not take, or where it took all, for each
- * that it did not keep (those that count time aside).
+ * Sets MSRs in the order given, and reads them back. Names each that the kernel would not take, or did not keep (those that count time
+ * aside).
  */
-export function setMsrsOrReasons(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): Reason[] {
-  const refused = setAllMsrs(vcpu, msrs, index, step);
-  return refused.length > 0 ? refused : notKept(vcpu, msrs, index, step);
-}
-
-/** Sets all; at each MSR that the kernel refuses it notes the reason and goes on behind it, so that all are named. */
-function setAllMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): Reason[] {
-  const reasons: Reason[] = [];
-  for (let rest = msrs; rest.length > 0; ) {
-    const set = vcpu.setMsrs(rest);
-    const at = rest[set];
-    if (!at) break;
-    reasons.push(msrReason('msr-not-settable', { index, step }, at, null, 'the kernel does not take it'));
-    rest = rest.slice(set + 1);
-  }
-  return reasons;
-}
-
-/** MSRs that read otherwise than they were set; those that count time aside. */
-function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], vcpuIndex: number, step: string): Reason[] {
-  const steady = msrs.filter(({ index }) => !countsTime(index));
-  const now = new Map(
-    readableMsrs(
+export function setMsrs(vcpu: Vcpu, msrs: readonly MsrValue[], index: number, step: string): MsrRefusal[] {
+  const place = { index, step };
+  const refused = setAll(vcpu, msrs);
+  const refusals = refused.map((msr) => ({
+    msr,
+    reason: msrReason('msr-not-settable', place, msr, null, 'the kernel does not take it'),
+  }));
+  return [
+    ...refusals,
+    ...notKept(
       vcpu,
-      steady.map(({ index }) => index),
-    ).map(({ index, value }) => [index, value]),
+      msrs.filter((msr) => !refused.includes(msr) && !countsTime(msr.index)),
+      place,
+    ),
+  ];
+}
+
+/** Sets all; goes on behind each that the kernel refuses, so that all of these are found. */
+function setAll(vcpu: Vcpu, msrs: readonly MsrValue[]): MsrValue[] {
+  const refused: MsrValue[] = [];
+  for (let rest = msrs; rest.length > 0; ) {
+    const done = vcpu.setMsrs(rest);
+    refused.push(...rest.slice(done, done + 1));
+    rest = rest.slice(done + 1);
+  }
+  return refused;
+}
+
+interface Place {
+  readonly index: number;
+  readonly step: string;
+}
+
+/** MSRs that read otherwise than they were set. */
+function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], place: Place): MsrRefusal[] {
+  const values = readableMsrs(
+    vcpu,
+    msrs.map(({ index }) => index),
   );
-  return steady
+  const now = new Map(values.map(({ index, value }) => [index, value]));
+  return msrs
     .filter(({ index, value }) => now.get(index) !== value)
-    .map((msr) =>
-      msrReason(
+    .map((msr) => ({
+      msr,
+      reason: msrReason(
         'msr-not-kept',
-        { index: vcpuIndex, step },
+        place,
         msr,
         now.get(msr.index) ?? null,
         'the kernel took it and did not keep it',
       ),
-    );
+    }));
 }
 
-function msrReason(
-  code: string,
-  place: { readonly index: number; readonly step: string },
-  { index, value }: MsrValue,
-  now: bigint | null,
-  why: string,
-): Reason {
+/** MSRs of a state that are not those that travel with its identity: one that this side does not know would be lost, one that lacks would stay as it is. */
+export function strangeMsrs(state: VcpuState, travelling: readonly number[], step = 'destination'): Reason[] {
+  const place = { index: state.index, step };
+  const carried = new Set(state.msrs.map(({ index }) => index));
+  const known = new Set(travelling);
+  return [
+    ...state.msrs
+      .filter(({ index }) => !known.has(index))
+      .map((msr) => msrReason('msr-unknown', place, msr, null, 'the state carries it and this CPU has none')),
+    ...travelling
+      .filter((index) => !carried.has(index))
+      .map((index) =>
+        reason({
+          ...{ code: 'msr-missing', step, vcpu: state.index, msr: hex32(index), layer: 'monitor' as const },
+          message: `${msrLabel(index)}: this CPU has it and the state does not carry it`,
+        }),
+      ),
+  ];
+}
+
+/** A value of an MSR that only the monitor holds, which it would not take. */
+export const heldReason = (msr: MsrValue, index: number, step = 'destination'): Reason =>
+  msrReason('msr-unknown', { index, step }, msr, null, 'the monitor holds no such value for this CPU');
+
+function msrReason(code: string, place: Place, { index, value }: MsrValue, now: bigint | null, why: string): Reason {
   const guest = now === null ? null : hex64(now);
   return reason({
     code,
@@ -159,6 +207,6 @@ function msrReason(
     contract: hex64(value),
     guest,
     layer: 'kernel',
-    message: `MSR ${hex32(index)}: given ${hex64(value)}${guest ? `, kept ${guest}` : ''}: ${why}`,
+    message: `${msrLabel(index)}: given ${hex64(value)}${guest ? `, kept ${guest}` : ''}: ${why}`,
   });
 }

@@ -1,0 +1,50 @@
+/** Puts an MSR policy into force on a VM, and says why a host cannot have it. */
+import type { HostFacts } from '../corpora/host-capabilities.js';
+import { type Reason, reason } from '../corpora/verdict.js';
+import type { Capability } from './kvm/capability.js';
+import type { Vcpu, Vm } from './kvm/kvm.js';
+import type { KernelMsrs, MsrPolicy } from './msr-policy.js';
+
+/** KVM_MSR_EXIT_REASON_FILTER of `linux/kvm.h`. */
+const EXIT_WHEN_FILTERED = 4n;
+const CR0_PG = 1n << 31n;
+
+/** All in Linux 5.10. */
+const NEEDED: readonly Capability[] = [
+  'KVM_CAP_X86_MSR_FILTER',
+  'KVM_CAP_X86_USER_SPACE_MSR',
+  'KVM_CAP_ENFORCE_PV_FEATURE_CPUID',
+];
+
+/** Why the MSRs of an identity cannot be kept on this host: without its filter or, with `ignore_msrs`, with lies about what it keeps. */
+export function msrLimitReasons(vm: Vm, { moduleParameters }: HostFacts, policy: MsrPolicy, step: string): Reason[] {
+  const missing = policy.filter ? NEEDED.filter((capability) => vm.checkExtension(capability) === 0) : [];
+  const reasons = missing.map((capability) =>
+    reason({
+      code: 'msr-filter-not-offered',
+      step,
+      layer: 'kernel',
+      message: `the kernel has no ${capability}: a guest would reach MSRs that are not of its CPU`,
+    }),
+  );
+  if (!isOn(moduleParameters['kvm.ignore_msrs'])) return reasons;
+  const message = 'kvm.ignore_msrs is on: the kernel takes MSRs that it does not have, and loses them';
+  return [...reasons, reason({ code: 'ignore-msrs', step, layer: 'kernel', message })];
+}
+
+const isOn = (parameter: string | undefined): boolean => parameter === 'Y' || parameter === '1';
+
+/** Precondition: `msrLimitReasons` gave none; the vCPU has not run. */
+export function limitMsrs(vm: Vm, vcpu: Vcpu, { filter }: MsrPolicy): void {
+  if (!filter) return;
+  vm.enableCap('KVM_CAP_X86_USER_SPACE_MSR', EXIT_WHEN_FILTERED);
+  vm.setMsrFilter(filter);
+  vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
+}
+
+/** The MSRs of a vCPU as the policy asks for them. */
+export const kernelMsrs = (vcpu: Vcpu): KernelMsrs => ({
+  get: (index) => vcpu.getMsrs([index])[0]?.value ?? 0n,
+  set: (index, value) => vcpu.setMsrs([{ index, value }]) === 1,
+  paging: () => (vcpu.getSregs().cr0 & CR0_PG) !== 0n,
+});
