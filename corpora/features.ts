@@ -152,8 +152,13 @@ const featuresOf = (field: string, bits: Readonly<Record<string, FeatureJson>>):
     migratable: names.migratable ?? true,
   }));
 
-/** The name of a CPUID bit for messages: QEMU's, else Linux's, else cpuid.csv's; undefined where nobody names it. */
+/** Bits of 80000001.EDX that repeat 1.EDX on AMD (APM vol. 3, E.4.2): nobody names them apart. */
+const AMD_ALIASES = 0x0183f3ff;
+
+/** The name of a CPUID bit for messages: QEMU's, else Linux's, libvirt's or cpuid.csv's; undefined where nobody names it. */
 export function featureName(field: CpuidField, bit: number): string | undefined {
-  const feature = featureDictionary().at(fieldName(field), bit);
-  return feature && (feature.qemu[0] ?? feature.linux ?? feature.csv);
+  const name = fieldName(field);
+  const alias = name === '80000001.EDX' && ((AMD_ALIASES >>> bit) & 1) === 1;
+  const feature = featureDictionary().at(alias ? '1.EDX' : name, bit);
+  return feature && (feature.qemu[0] ?? feature.linux ?? feature.libvirt ?? feature.csv);
 }
