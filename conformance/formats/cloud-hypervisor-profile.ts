@@ -7,7 +7,7 @@ import type { Format, Parsed, Written } from './format.js';
 import { JsonValue } from './json-reader.js';
 import { distinctRows, listed, lossesOf } from './losses.js';
 
-const absent: Absent = { row: 'host', msr: 'host' };
+const absent: Absent = { row: 'host', msr: 'default' };
 const ALL = 0xffffffff;
 const ALL64 = 2n ** 64n - 1n;
 /** A range of subleaves up to this long is written out; a longer one has no end. */

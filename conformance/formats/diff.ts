@@ -217,17 +217,21 @@ type MsrAnswer = DumpedMsr | { readonly fault: null } | 'open';
 function compareMsr(index: number, a: Part, b: Part, tally: Tally): void {
   const [one, two] = [msrOf(a, index), msrOf(b, index)];
   const cpu = a.cpu.index;
-  if (one === 'open' || two === 'open') {
-    const there = one === 'open' ? two : one;
-    tally.open += typeof there === 'object' && 'mask' in there ? countBits(there.mask) : 1;
-  } else if ('mask' in one && 'mask' in two) {
-    const closed = a.dump.absent.msr === 'host' && b.dump.absent.msr === 'host';
+  if (one === 'open' || two === 'open') tally.open += saidOf(one === 'open' ? two : one);
+  else if (mayFault(one) && mayFault(two) && 'mask' in one !== 'mask' in two) tally.open++;
+  else if ('mask' in one && 'mask' in two) {
+    const closed = a.dump.absent.msr === 'default' && b.dump.absent.msr === 'default';
     const bits = tally.bits({ msr: index }, one, two, closed);
     if (bits.length) tally.differs({ kind: 'msr', cpu, index, a: one.value, b: two.value, bits });
   } else if ('fault' in one && 'fault' in two && (one.fault === two.fault || one.fault === null || two.fault === null))
     tally.compared++;
   else tally.differs({ kind: 'msr', cpu, index, a: shown(one), b: shown(two), bits: [] });
 }
+
+/** An MSR whose value nobody fixes may as well fault. */
+const mayFault = (msr: Exclude<MsrAnswer, 'open'>): boolean => 'fault' in msr || msr.mask === 0n;
+
+const saidOf = (msr: MsrAnswer): number => (typeof msr === 'object' && 'mask' in msr ? countBits(msr.mask) : 1);
 
 const shown = (msr: Exclude<MsrAnswer, 'open'>): bigint | string | null => ('fault' in msr ? msr.fault : msr.value);
 
@@ -236,7 +240,7 @@ function msrOf({ cpu, dump }: Part, index: number): MsrAnswer {
   if (msr) return msr;
   return dump.absent.msr === 'none'
     ? { fault: null }
-    : dump.absent.msr === 'host'
+    : dump.absent.msr === 'default'
       ? { index, value: 0n, mask: 0n }
       : 'open';
 }

@@ -24,12 +24,12 @@ export interface Absent {
    * `zero`: a basic or extended leaf was all zeros, others are open; `host`: it stays as the host has it; `open`: nothing is said of it.
    */
   readonly row: (typeof ABSENT_ROWS)[number];
-  /** `none`: reading it faults; `host` and `open` as above. */
+  /** `none`: reading it faults; `default`: it has the value that the host or a reset gives it; `open`: nothing is said of it. */
   readonly msr: (typeof ABSENT_MSRS)[number];
 }
 
 export const ABSENT_ROWS = ['answered', 'none', 'zero', 'host', 'open'] as const;
-export const ABSENT_MSRS = ['none', 'host', 'open'] as const;
+export const ABSENT_MSRS = ['none', 'default', 'open'] as const;
 
 export const POLICIES = ['force', 'require', 'optional', 'disable', 'forbid'] as const;
 export type Policy = (typeof POLICIES)[number];

@@ -5,7 +5,7 @@ import type { Format } from './format.js';
 import { JsonValue } from './json-reader.js';
 import { lossesOf } from './losses.js';
 
-const absent: Absent = { row: 'host', msr: 'host' };
+const absent: Absent = { row: 'host', msr: 'default' };
 const holds = {
   absent,
   cpus: 'one',

@@ -1,4 +1,5 @@
 /** Our own JSON: what `convert`, `probe`, `resolve` and `host capture` write. */
+import { isDeepStrictEqual } from 'node:util';
 import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
 import { hex32, hex64, hexShort } from '../../corpora/hex.js';
 import { CAPTURE_SCHEMA } from '../../corpora/host-capture.js';
@@ -16,6 +17,7 @@ import {
 } from './dump.js';
 import type { Format, Parsed } from './format.js';
 import { JsonValue } from './json-reader.js';
+import { listed } from './losses.js';
 
 export const DUMP_SCHEMA = 'guest-abi/dump/1';
 const SCHEMAS = [DUMP_SCHEMA, 'guest-abi/probe/1', 'guest-abi/resolve/1', CAPTURE_SCHEMA] as const;
@@ -117,13 +119,17 @@ function readTable(rows: JsonValue): CpuidTable {
   return new CpuidTable(found.values());
 }
 
-function readMsrs(msrs: JsonValue): DumpedMsr[] {
+/** `changed` takes MSRs that a probe read again and found otherwise; without it, none may stand twice. */
+function readMsrs(msrs: JsonValue, changed?: string[]): DumpedMsr[] {
   const found = new Map<number, DumpedMsr>();
   for (const item of msrs.items()) {
     item.only('index', 'value', 'mask', 'fault');
     const index = item.get('index').hex32();
-    if (found.has(index)) throw item.fail(`MSR ${hexShort(index)} stands twice`);
-    found.set(index, readMsr(item, index));
+    const before = found.get(index);
+    const msr = readMsr(item, index);
+    if (!before) found.set(index, msr);
+    else if (!changed) throw item.fail(`MSR ${hexShort(index)} stands twice`);
+    else if (!isDeepStrictEqual(before, msr)) changed.push(hexShort(index));
   }
   return [...found.values()].sort((a, b) => a.index - b.index);
 }
@@ -171,16 +177,31 @@ const nullable = (value: JsonValue): string | null => (value.isNull ? null : val
 /** The last dump of each vCPU. */
 function readProbe(root: JsonValue): Parsed {
   const cpus = new Map<number, DumpedCpu>();
+  const changed: string[] = [];
   const vcpus = root.get('vcpus').items();
   for (const vcpu of vcpus) {
     const index = vcpu.get('index').whole(0xffffffff);
-    cpus.set(index, { index, cpuid: readTable(vcpu.get('cpuid')), mask: null, msrs: readMsrs(vcpu.get('msrs')) });
+    cpus.set(index, {
+      index,
+      cpuid: readTable(vcpu.get('cpuid')),
+      mask: null,
+      msrs: readMsrs(vcpu.get('msrs'), changed),
+    });
   }
-  const losses = cpus.size < vcpus.length ? ['only the last dump of each vCPU is read'] : [];
-  return { dump: dumpOf([...cpus.values()], json.absent, pairFact(root)), losses };
+  const losses = [
+    ...(cpus.size < vcpus.length ? ['only the last dump of each vCPU is read'] : []),
+    ...(changed.length ? [`read more than once, only the first kept: MSR ${listed(changed)}`] : []),
+  ];
+  return { dump: { cpus: [...cpus.values()], absent: json.absent, ...pairOf(root) }, losses };
 }
 
-const pairFact = (root: JsonValue): CpuDump['facts'] => ({ pair: root.get('pair').string() });
+/** The pair as a fact, and its model as a name. */
+function pairOf(root: JsonValue): Pick<CpuDump, 'named' | 'facts'> {
+  const pair = root.get('pair');
+  const model = /^[^/]+\/([^/,]+)/.exec(pair.string())?.[1];
+  if (model === undefined) throw pair.fail('expected a pair such as "pc-i440fx-2.3/Nehalem"');
+  return { named: { mode: 'custom', model, vendor: null, features: [], offered: [] }, facts: { pair: pair.string() } };
+}
 
 function readResolve(root: JsonValue): Parsed {
   const cpu = {
@@ -189,8 +210,7 @@ function readResolve(root: JsonValue): Parsed {
     mask: null,
     msrs: readMsrs(root.get('msrs')),
   };
-  const named = { mode: 'custom', model: root.get('cpuModel').string(), vendor: null, features: [], offered: [] };
-  return { dump: { cpus: [cpu], absent: { row: 'answered', msr: 'none' }, named, facts: pairFact(root) }, losses: [] };
+  return { dump: { cpus: [cpu], absent: { row: 'answered', msr: 'default' }, ...pairOf(root) }, losses: [] };
 }
 
 function readCapture(root: JsonValue): Parsed {
