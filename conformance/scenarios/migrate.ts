@@ -17,7 +17,9 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
   try {
     yield* bootSteps(source.session.agent, stage);
     for (const [i, host] of path.entries()) {
-      const destination: Place = { host, session: await host.open() };
+      // Within one host the guest must move to another process; on another host any agent is one.
+      const session = await (host === source.host ? host.open() : host.warm());
+      const destination: Place = { host, session };
       try {
         yield* hop(source, destination, stage, `hop-${i + 1}`);
       } finally {

@@ -13,7 +13,7 @@ export async function* snapshotRestore(stage: Stage): AsyncGenerator<Step> {
     await session.agent.call('save', { file });
     if (second !== first) carried = (await session.agent.call('fetch', { file })).base64;
   }
-  await using session = await second!.open();
+  await using session = await (second === first ? second!.open() : second!.warm());
   if (carried !== null) await session.agent.call('put', { file, base64: carried });
   yield {
     name: 'restore',
