@@ -16,7 +16,10 @@ export interface Host extends AsyncDisposable {
   readonly capabilities: HostCapabilities;
   /** True where two sessions can be open at once and share files and unix sockets. */
   readonly concurrent: boolean;
-  /** An agent that may have served before: for scenarios that need no process of their own. */
+  /**
+   * An agent that may have served before: for scenarios that need no new process. Sessions that are open at the same time
+   * have different processes.
+   */
   warm(): Promise<AgentSession>;
   /** An agent in a new process. */
   open(): Promise<AgentSession>;

@@ -1,4 +1,5 @@
 /** A lab host as scenarios see it: booted when needed, its agents kept warm, replaced where it hangs, dies or grows old. */
+import { debuglog } from 'node:util';
 import { GuestAbiError, MachineError } from '../../../corpora/errors.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { captureFromJson } from '../../../corpora/host-capture.js';
@@ -18,6 +19,12 @@ const HANG_UP_DEADLINE = 15_000;
  * virtual machines.
  */
 const SESSIONS_PER_BOOT = 120;
+
+/** Agents kept for `warm`: a scenario takes two, of two at a time. */
+const MOST_IDLE = 3;
+
+/** `NODE_DEBUG=guest-abi-lab` tells boots, agents and replacements on stderr. */
+const debug = debuglog('guest-abi-lab');
 
 /** An agent on a boot of the host, with the conversation that reaches it. */
 interface LabAgent {
@@ -56,16 +63,15 @@ export class LabHost implements Host {
     }
   }
 
-  /** An agent that may have served before. Sessions open at the same time have different processes. */
   async warm(): Promise<AgentSession> {
     const machine = await this.#boots.machine();
     const stale = this.#idle.filter((idle) => idle.machine !== machine);
     this.#idle = this.#idle.filter((idle) => !stale.includes(idle));
-    return this.#session(this.#idle.pop() ?? (await this.#start(machine)), true);
+    return this.#session(this.#idle.pop() ?? (await this.#start(machine)));
   }
 
   async open(): Promise<AgentSession> {
-    return this.#session(await this.#start(await this.#boots.machine()), false);
+    return this.#session(await this.#start(await this.#boots.machine()));
   }
 
   /** Process id of the QEMU that runs now, for tests that kill it. */
@@ -82,10 +88,10 @@ export class LabHost implements Host {
     }
   }
 
-  #session(from: LabAgent, reuse: boolean): AgentSession {
+  #session(from: LabAgent): AgentSession {
     this.#boots.enter(from.machine);
     const end = async (): Promise<void> => {
-      const kept = reuse && (await isUsable(from.agent));
+      const kept = this.#idle.length < MOST_IDLE && (await isUsable(from.agent));
       if (kept) this.#idle.push(from);
       else await this.#hangUp(from);
       await this.#boots.leave(from.machine);
@@ -107,6 +113,7 @@ export class LabHost implements Host {
       await from.conversation.hangUp(HANG_UP_DEADLINE);
     } catch (error) {
       if (!(error instanceof GuestAbiError)) throw error;
+      debug('%s is replaced: %s', from.machine.name, error.message);
       await this.#boots.discard(from.machine);
     }
   }
@@ -126,7 +133,9 @@ async function startAgent(machine: LabMachine): Promise<LabAgent> {
   const conversation = machine.open({ kind: 'agent' });
   const lastWords = (): string =>
     [conversation.words, machine.alive ? '' : machine.lastWords()].filter(Boolean).join(' | ');
+  const begin = performance.now();
   const agent = await AgentClient.connect(conversation, conversation, HELLO_DEADLINE, lastWords);
+  debug('%s has an agent after %d ms', machine.name, Math.round(performance.now() - begin));
   return { machine, conversation, agent };
 }
 
@@ -161,7 +170,9 @@ class Boots {
     this.#sessions = 0;
     this.#active = 0;
     try {
-      return await this.#takeTurn(() => LabMachine.start(this.#spec));
+      const machine = await this.#takeTurn(() => LabMachine.start(this.#spec));
+      debug('%s booted in %d ms', machine.name, machine.bootMs);
+      return machine;
     } catch (error) {
       this.#current = null;
       throw error;

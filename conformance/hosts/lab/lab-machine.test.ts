@@ -1,7 +1,7 @@
 /** Tests of lab hosts that are booted: they come up, fail clearly, and leave nothing behind. Skipped where the cache is empty. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,13 +36,15 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-const folders = (): number => readdirSync(tmpdir()).filter((name) => name.startsWith('guest-abi-lab-')).length;
+/** A folder for this test alone, so that what is left in it is ours. */
+process.env.TMPDIR = mkdtempSync(join(tmpdir(), 'lab-test-'));
+t.teardown(() => rmSync(process.env.TMPDIR!, { recursive: true, force: true }));
+const folders = (): string[] => readdirSync(process.env.TMPDIR!);
 
 const spec = await cachedSpec();
 const needsLab = spec ? {} : { skip: 'no lab in the cache: guest-abi lab setup' };
 
 void t.test('a host comes up, bridges sockets, and is gone after stop', needsLab, async (t) => {
-  const before = folders();
   const machine = await LabMachine.start(spec!);
   t.ok(isAlive(machine.pid));
   const server = machine.open({ kind: 'listen', socket: '/tmp/x/link' });
@@ -57,7 +59,7 @@ void t.test('a host comes up, bridges sockets, and is gone after stop', needsLab
   await machine.stop();
   t.match(await machine.ended, { wanted: true });
   t.equal(isAlive(machine.pid), false);
-  t.equal(folders(), before);
+  t.same(folders(), []);
 });
 
 void t.test('a host that is killed ends its conversations and says so', needsLab, async (t) => {
@@ -86,9 +88,8 @@ void t.test('a host without SVM names what is missing', needsLab, async (t) => {
 });
 
 void t.test('a host that is not up in time is an error', needsLab, async (t) => {
-  const before = folders();
   await t.rejects(LabMachine.start({ ...spec!, deadline: 300 }), { code: 'lab-boot-hung' });
-  t.equal(folders(), before);
+  t.same(folders(), []);
 });
 
 void t.test('a runner that dies takes its hosts with it', needsLab, async (t) => {
@@ -102,14 +103,13 @@ void t.test('a runner that dies takes its hosts with it', needsLab, async (t) =>
      const machine = await LabMachine.start({ ...${JSON.stringify(plain)}, qemu: await cachedQemu(${JSON.stringify(qemu.name)}) });
      console.log(machine.pid);`,
   );
-  const before = folders();
   const runner = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [pid] = await once(runner.stdout, 'data');
   runner.kill('SIGKILL');
-  for (let tries = 0; tries < 50 && (isAlive(Number(pid)) || folders() > before); tries++) {
+  for (let tries = 0; tries < 50 && (isAlive(Number(pid)) || folders().length > 0); tries++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   t.equal(isAlive(Number(pid)), false);
-  t.equal(folders(), before);
+  t.same(folders(), []);
   await access(spec!.images.system);
 });

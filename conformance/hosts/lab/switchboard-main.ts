@@ -34,8 +34,22 @@ interface IdleAgent {
 
 let spare: IdleAgent | null = null;
 
+/** Agents at a time, spare included: each takes some 50 MiB of a lab host's memory. */
+const MOST_AGENTS = 5;
+
+/** A spare is started when the agent that took the last one has had this long to begin with, in milliseconds. */
+const SPARE_DELAY = 1000;
+let agents = 0;
+
+function prepareSpare(): void {
+  setTimeout(() => {
+    if (agents < MOST_AGENTS) spare ??= startAgent();
+  }, SPARE_DELAY);
+}
+
 function startAgent(): IdleAgent {
   const child = spawn(process.execPath, AGENT, { stdio: ['pipe', 'pipe', 'pipe'] });
+  agents++;
   const agent: IdleAgent = { child, waiting: [], take: null, words: '', ended: false };
   eachLine(child.stdout, (line) => (agent.take ? agent.take(line) : agent.waiting.push(line)));
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -43,6 +57,7 @@ function startAgent(): IdleAgent {
   });
   child.stdin.on('error', () => {});
   child.once('close', (status, signal) => {
+    agents--;
     agent.ended = true;
     if (status !== 0) agent.words += `\n[agent ended: ${signal ?? `status ${status}`}]`;
   });
@@ -52,12 +67,13 @@ function startAgent(): IdleAgent {
 function openAgent(number: number): Peer {
   const agent = spare && !spare.ended ? spare : startAgent();
   spare = null;
+  prepareSpare();
   agent.take = (data) => say({ number, data });
   for (const line of agent.waiting.splice(0)) agent.take(line);
   const finish = (): void => {
     peers.delete(number);
     say({ number, end: { words: agent.words } });
-    spare ??= startAgent();
+    prepareSpare();
   };
   if (agent.ended) setImmediate(finish);
   else agent.child.once('close', finish);

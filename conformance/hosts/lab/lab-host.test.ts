@@ -1,0 +1,93 @@
+/** Tests of lab hosts as scenarios use them: warm agents, and what becomes of a host that is killed or hangs. Skipped where the cache is empty. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { GuestAbiError } from '../../../corpora/errors.js';
+import { AgentGone, AgentSilent } from '../agent/client.js';
+import { bridgeSockets } from '../bridge.js';
+import type { LabHost } from './lab-host.js';
+import { openLabHosts } from './pool.js';
+
+/** A folder for this test alone, so that what is left in it is ours. */
+process.env.TMPDIR = mkdtempSync(join(tmpdir(), 'lab-test-'));
+t.teardown(() => rmSync(process.env.TMPDIR!, { recursive: true, force: true }));
+const folders = (): string[] => readdirSync(process.env.TMPDIR!);
+
+let host: LabHost | undefined;
+let why = '';
+try {
+  [host] = await openLabHosts(['5.10/EPYC']);
+} catch (error) {
+  const { code, message } = error as GuestAbiError;
+  if (code !== 'lab-empty' && code !== 'unknown-lab-kernel') throw error;
+  why = message;
+}
+const needsLab = host ? { timeout: 240_000 } : { skip: why };
+
+void t.test('a real KVM of a Debian kernel that keeps the CPUID table it is given', needsLab, async (t) => {
+  t.match(host!.summary, { module: 'kvm_amd', note: /^ready in/ });
+  t.equal(host!.capabilities.cpuidAdditions.size, 0);
+  t.ok(host!.capabilities.msrIndices.length > 50);
+});
+
+void t.test(
+  'sessions open at once have different agents; an agent that was given back serves again',
+  needsLab,
+  async (t) => {
+    const [one, two] = await Promise.all([host!.warm(), host!.warm()]);
+    t.not(one.agent, two.agent);
+    await one[Symbol.asyncDispose]();
+    const three = await host!.warm();
+    t.equal(three.agent, one.agent);
+    const fresh = await host!.open();
+    t.notOk([one, two].some(({ agent }) => agent === fresh.agent));
+    for (const session of [two, three, fresh]) await session[Symbol.asyncDispose]();
+  },
+);
+
+void t.test('files and sockets of a host are reached', needsLab, async (t) => {
+  const [source, destination] = await Promise.all([host!.warm(), host!.warm()]);
+  const base64 = Buffer.alloc(300_000, 'snapshot').toString('base64');
+  await source.agent.call('put', { file: '/tmp/given/file', base64 });
+  t.equal((await destination.agent.call('fetch', { file: '/tmp/given/file' })).base64, base64);
+  const bridge = await bridgeSockets(source, destination, '/tmp/nobody/listens');
+  await bridge[Symbol.asyncDispose]();
+  for (const session of [source, destination]) await session[Symbol.asyncDispose]();
+});
+
+void t.test(
+  'a host that is killed under a request says so, and the next session boots another',
+  needsLab,
+  async (t) => {
+    const session = await host!.warm();
+    const pid = await host!.pid();
+    const asked = session.agent.call('capture', {}, 60_000);
+    process.kill(pid, 'SIGKILL');
+    await t.rejects(asked, AgentGone);
+    await session[Symbol.asyncDispose]();
+    const next = await host!.warm();
+    t.match(await next.agent.call('capture', {}), { facts: { module: 'kvm_amd' } });
+    t.not(await host!.pid(), pid);
+    await next[Symbol.asyncDispose]();
+  },
+);
+
+void t.test('a host that hangs is silent, then replaced', needsLab, async (t) => {
+  const session = await host!.warm();
+  const pid = await host!.pid();
+  process.kill(pid, 'SIGSTOP');
+  await t.rejects(session.agent.call('capture', {}, 500), AgentSilent);
+  await session[Symbol.asyncDispose]();
+  const next = await host!.warm();
+  t.not(await host!.pid(), pid);
+  await next[Symbol.asyncDispose]();
+});
+
+void t.test('an ended host leaves nothing and gives no session', needsLab, async (t) => {
+  const pid = await host!.pid();
+  await host![Symbol.asyncDispose]();
+  t.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
+  t.same(folders(), []);
+  await t.rejects(host!.warm(), { code: 'lab-host-ended' });
+});
