@@ -1,11 +1,13 @@
 /** Runs every check; the last part of `npm run check`. */
 import type { Check } from './check.js';
+import { contractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
 import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
 import { volatilityMatches } from './volatility.js';
 
 const CHECKS: readonly Check[] = [
   definitionsAreCanonical,
+  contractsAreCanonical,
   volatilityMatches,
   koffiIsWalledIn,
   filesIntroduceThemselves,
