@@ -124,12 +124,13 @@ export class Machine implements Disposable {
     try {
       const machine = new Machine(kvm, vm, identity, options);
       const step = options.step ?? 'boot';
-      const limits = msrLimitReasons(vm, kvm.facts, machine.#msrPolicy, step);
+      const host = hostCapabilities(kvm);
+      const limits = msrLimitReasons(host, isOpen(identity), step);
       const realization = machine.#realize({
         ...options,
         features: identity.features,
         step,
-        host: hostCapabilities(kvm),
+        host,
       });
       const { altered, forced, readBack } = realization;
       const reasons = [...limits, ...realization.reasons];

@@ -1,5 +1,5 @@
 /** Puts an MSR policy into force on a VM, and says why a host cannot have it. */
-import type { HostFacts } from '../corpora/host-capabilities.js';
+import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import type { Capability } from './kvm/capability.js';
 import type { Vcpu, Vm } from './kvm/kvm.js';
@@ -17,8 +17,12 @@ const NEEDED: readonly Capability[] = [
 ];
 
 /** Why the MSRs of an identity cannot be kept on this host: without its filter or, with `ignore_msrs`, with lies about what it keeps. */
-export function msrLimitReasons(vm: Vm, { moduleParameters }: HostFacts, policy: MsrPolicy, step: string): Reason[] {
-  const missing = policy.filter ? NEEDED.filter((capability) => vm.checkExtension(capability) === 0) : [];
+export function msrLimitReasons(
+  { facts, capabilities }: Pick<HostCapabilities, 'facts' | 'capabilities'>,
+  open: boolean,
+  step: string,
+): Reason[] {
+  const missing = open ? [] : NEEDED.filter((capability) => !capabilities[capability]);
   const reasons = missing.map((capability) =>
     reason({
       code: 'msr-filter-not-offered',
@@ -27,7 +31,7 @@ export function msrLimitReasons(vm: Vm, { moduleParameters }: HostFacts, policy:
       message: `the kernel has no ${capability}: a guest would reach MSRs that are not of its CPU`,
     }),
   );
-  if (!isOn(moduleParameters['kvm.ignore_msrs'])) return reasons;
+  if (!isOn(facts.moduleParameters['kvm.ignore_msrs'])) return reasons;
   const message = 'kvm.ignore_msrs is on: the kernel takes MSRs that it does not have, and loses them';
   return [...reasons, reason({ code: 'ignore-msrs', step, layer: 'kernel', message })];
 }

@@ -66,7 +66,7 @@ export function realize(
   const readBack = vcpu.getCpuid2();
   const changes = alterations(derivedTable(cpuid, POWER_ON), readBack, place);
   const unset = setMsrs(vcpu, msrs, index, step);
-  const forceableMsrs = msrsBy(forceable, cpuid, features);
+  const forceableMsrs = msrsOfShortfalls(forceable, cpuid, features);
   const absent = unset.filter(
     ({ msr, reason: { code } }) => code === 'msr-not-settable' && forceableMsrs.has(msr.index),
   );
@@ -83,7 +83,11 @@ const reasonsOf = (refusals: readonly MsrRefusal[], forced: readonly MsrRefusal[
   refusals.filter((refusal) => !forced.includes(refusal)).map(({ reason }) => reason);
 
 /** The MSRs that a CPU has because of registers that this host cannot give. */
-function msrsBy(missing: readonly Shortfall[], cpuid: CpuidTable, features: readonly string[]): ReadonlySet<number> {
+export function msrsOfShortfalls(
+  missing: readonly Shortfall[],
+  cpuid: CpuidTable,
+  features: readonly string[],
+): ReadonlySet<number> {
   if (missing.length === 0) return new Set();
   const given = new CpuidTable(cpuid.rows.map((row) => withoutBits(row, missing)));
   const without = new Set(indicesOf(given, features));

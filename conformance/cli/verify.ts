@@ -4,7 +4,6 @@ import { type CellResult, SCENARIOS, type Scenario } from '../../corpora/verdict
 import { jsonReport } from '../../reports/json.js';
 import { type Conclusion, conclude, type ResultLog } from '../../reports/result-log.js';
 import { textReport } from '../../reports/text.js';
-import { probeMsrs } from '../probe-msrs.js';
 import { type Cell, cellName, cellsOf, shard } from '../run/cell.js';
 import { LogWriter, readLog } from '../run/log-writer.js';
 import { predict } from '../run/predict.js';
@@ -75,7 +74,6 @@ export const runOptions = (options: { allowAltered?: boolean; forceFeatures?: bo
   allowAltered: options.allowAltered ?? false,
   forceFeatures: options.forceFeatures ?? false,
   jobs: 1,
-  msrs: probeMsrs(),
 });
 
 /** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */

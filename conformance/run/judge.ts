@@ -9,6 +9,7 @@ import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { type CompareContext, compareObservations, compareVcpu, type ExpectedVcpu } from '../compare.js';
 import { AgentGone, AgentSilent } from '../hosts/agent/client.js';
 import type { Outcome } from '../hosts/agent/protocol.js';
+import { type MsrExpectation, NO_MSRS } from '../probe-msrs.js';
 import type { Step } from '../scenarios/scenario.js';
 
 /** What each vCPU of the guest must see: the frozen tables. */
@@ -27,8 +28,12 @@ const VOLATILITY = loadVolatility();
 type Running = Extract<Outcome, { kind: 'running' }>;
 
 /** Plays a scenario to its end, or to the first step that does not keep the contract. */
-export async function judge(steps: AsyncIterable<Step>, contract: Expectation): Promise<Judgement> {
-  const life = new Life(contract);
+export async function judge(
+  steps: AsyncIterable<Step>,
+  contract: Expectation,
+  msrs: MsrExpectation = NO_MSRS,
+): Promise<Judgement> {
+  const life = new Life(contract, msrs);
   try {
     for await (const step of steps) {
       const end = life.take(step);
@@ -43,14 +48,16 @@ export async function judge(steps: AsyncIterable<Step>, contract: Expectation): 
 /** What is known of one guest's life so far. */
 class Life {
   readonly #contract: Expectation;
+  readonly #msrs: MsrExpectation;
   readonly #dumps = new Map<string, readonly VcpuObservation[]>();
   #step = 'start';
   #altered: readonly Reason[] = [];
   #forced: readonly string[] = [];
   #seen: readonly VcpuObservation[] = [];
 
-  constructor(contract: Expectation) {
+  constructor(contract: Expectation, msrs: MsrExpectation) {
     this.#contract = contract;
+    this.#msrs = msrs;
   }
 
   /** Takes the next step; a judgement where it ends the life. */
@@ -96,7 +103,7 @@ class Life {
       ];
     return this.#contract.flatMap(({ index, apicId }, i) => {
       const expected: ExpectedVcpu = {
-        ...{ index, apicId, cpuid: tables[i]!, msrs: [], otherMsrs: 'not-compared' },
+        ...{ index, apicId, cpuid: tables[i]!, msrs: this.#msrs.values(index), otherMsrs: this.#msrs.others },
         rowsBeyondMaximum: altered.length > 0 ? 'not-compared' : 'different',
       };
       return compareVcpu(expected, this.#seen[i]!, this.#context());

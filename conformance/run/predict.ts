@@ -5,7 +5,9 @@ import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
 import type { Reason, Verdict } from '../../corpora/verdict.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
+import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
+import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
 import type { Cell } from './cell.js';
 
 export interface PredictOptions {
@@ -23,8 +25,9 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
   const hosts = [...new Set(cell.hosts)].map((host) => host.capabilities);
   const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host)));
   const lacking = options.forceFeatures ? [] : each.flatMap(({ missing }) => missing);
+  const limits = hosts.flatMap((host) => msrLimitReasons(host, isOpen(cell.identity), 'predicted'));
   const added = each.flatMap(({ added }) => added);
-  if (lacking.length > 0) return { verdict: 'refused', reasons: lacking };
+  if (lacking.length + limits.length > 0) return { verdict: 'refused', reasons: [...lacking, ...limits] };
   if (added.length > 0) return { verdict: options.allowAltered ? 'altered' : 'refused', reasons: added };
   return { verdict: 'identical', reasons: [] };
 }

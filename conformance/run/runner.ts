@@ -7,6 +7,7 @@ import { identityToJson } from '../../corpora/identity.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
+import { msrExpectation } from '../probe-msrs.js';
 import { PLAYS } from '../scenarios/index.js';
 import { type Cell, cellName } from './cell.js';
 import { expectationOf, hasXsave } from './expectation.js';
@@ -18,8 +19,6 @@ export interface RunOptions {
   readonly forceFeatures: boolean;
   /** Cells at a time. */
   readonly jobs: number;
-  /** MSRs that the probe reads. */
-  readonly msrs: readonly number[];
   readonly signal?: AbortSignal;
   /** A kernel fault to plant, for the control. */
   readonly fault?: Fault;
@@ -60,6 +59,8 @@ export async function* runCells(
 export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd> {
   const started = performance.now();
   const { vcpus, evidence, broken } = expectationOf(cell.identity);
+  const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
+  const msrs = msrExpectation(cell.identity, forcedOn);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));
   try {
     const steps = PLAYS[cell.scenario]({
@@ -70,12 +71,14 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
         identity: structuredClone(identityToJson(cell.identity)) as never,
         allowAltered: options.allowAltered,
         forceFeatures: options.forceFeatures,
-        msrs: options.msrs.map(hex32),
+        msrs: msrs.asked.map(hex32),
         fault: options.fault ?? null,
       },
     });
     const judgement: Judgement =
-      broken.length > 0 ? { verdict: 'changed', reasons: broken, forced: [], seen: [] } : await judge(steps, vcpus);
+      broken.length > 0
+        ? { verdict: 'changed', reasons: broken, forced: [], seen: [] }
+        : await judge(steps, vcpus, msrs);
     return { judgement, result: resultOf(cell, judgement, evidence, options, performance.now() - started) };
   } finally {
     await rm(folder, { recursive: true, force: true });
