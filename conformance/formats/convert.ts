@@ -1,5 +1,6 @@
 /** Texts from one format to another, and compared: what `guest-abi convert` and `guest-abi diff` do, without files. */
-import { type DumpDiff, diffDumps, type NameOf } from './diff.js';
+import { type DumpDiff, diffDumps } from './diff.js';
+import type { NameOf } from './difference.js';
 import type { CpuDump } from './dump.js';
 import type { Parsed } from './format.js';
 import { formatNamed, recognize } from './formats.js';

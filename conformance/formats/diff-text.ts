@@ -2,7 +2,8 @@
 import { fieldName, rowToJson } from '../../corpora/cpuid.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import { rowName } from './cpu-collector.js';
-import type { BitDifference, Difference, DumpDiff } from './diff.js';
+import type { DumpDiff } from './diff.js';
+import type { BitDifference, Difference } from './difference.js';
 
 /** `CPU 0: 7.0.EBX 0x... in A, 0x... in B: A has avx512f, [13]; B has hle`. */
 export function differenceLine(difference: Difference): string {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
 import { CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
-import { type Difference, type DumpDiff, diffDumps } from './diff.js';
+import { type DumpDiff, diffDumps } from './diff.js';
 import { differenceLine } from './diff-text.js';
+import type { Difference } from './difference.js';
 import { type Absent, type CpuDump, type DumpedCpu, dumpOf, type NamedCpu } from './dump.js';
 import { anyDump, dumpsOf, numberedPlace } from './dumps.arbitrary.js';
 

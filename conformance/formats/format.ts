@@ -1,5 +1,6 @@
 /** What a format is: how it is recognized, read and written. */
 import type { Absent, CpuDump } from './dump.js';
+import type { FormatName } from './format-names.js';
 
 export interface Parsed {
   readonly dump: CpuDump;
@@ -14,7 +15,7 @@ export interface Written {
 }
 
 export interface Format {
-  readonly name: string;
+  readonly name: FormatName;
   /** Whose format it is: `cpuid -r (etallen)`. */
   readonly title: string;
   readonly absent: Absent;

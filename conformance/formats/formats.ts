@@ -9,6 +9,7 @@ import { firecrackerFingerprint } from './firecracker-fingerprint.js';
 import { firecrackerMsrCsv } from './firecracker-msr-csv.js';
 import { firecrackerTemplate } from './firecracker-template.js';
 import type { Format, Parsed, Written } from './format.js';
+import { FORMAT_NAMES, type FormatName } from './format-names.js';
 import { json } from './json.js';
 import { kcpuidRaw } from './kcpuid-raw.js';
 import { libcpuidRaw } from './libcpuid-raw.js';
@@ -16,30 +17,30 @@ import { libvirtCpudata } from './libvirt-cpudata.js';
 import { libvirtDomain } from './libvirt-domain.js';
 import { libvirtDomcapabilities } from './libvirt-domcapabilities.js';
 
-export const FORMATS: readonly Format[] = [
+const BY_NAME: Readonly<Record<FormatName, Format>> = {
   json,
-  cpuidRaw,
-  kcpuidRaw,
+  'cpuid-raw': cpuidRaw,
+  'kcpuid-raw': kcpuidRaw,
   aida64,
-  libvirtCpudata,
-  libcpuidRaw,
-  firecrackerFingerprint,
-  firecrackerTemplate,
-  firecrackerMsrCsv,
-  featureWords,
-  libvirtDomain,
-  libvirtDomcapabilities,
-  cloudHypervisorProfile,
-];
+  'libvirt-cpudata': libvirtCpudata,
+  'libcpuid-raw': libcpuidRaw,
+  'firecracker-fingerprint': firecrackerFingerprint,
+  'firecracker-template': firecrackerTemplate,
+  'firecracker-msr-csv': firecrackerMsrCsv,
+  'feature-words': featureWords,
+  'libvirt-domain': libvirtDomain,
+  'libvirt-domcapabilities': libvirtDomcapabilities,
+  'cloud-hypervisor-profile': cloudHypervisorProfile,
+};
 
-const NAMES = FORMATS.map(({ name }) => name);
+export const FORMATS: readonly Format[] = FORMAT_NAMES.map((name) => BY_NAME[name]);
 
 /** Throws `InputError` `unknown-format` naming all formats, the nearest ones first. */
 export function formatNamed(name: string): Format {
   const format = FORMATS.find((known) => known.name === name);
   if (format) return format;
-  const nearest = nearestNames(name, NAMES);
-  const all = [...nearest, ...NAMES.filter((known) => !nearest.includes(known))];
+  const nearest = nearestNames(name, FORMAT_NAMES);
+  const all = [...nearest, ...FORMAT_NAMES.filter((known) => !nearest.includes(known))];
   throw new InputError('unknown-format', `unknown format '${name}': ${all.join(', ')}`, { given: name, nearest });
 }
 
@@ -47,7 +48,7 @@ export function formatNamed(name: string): Format {
 export function recognize(text: string): Format {
   const format = FORMATS.find((known) => known.recognizes(text));
   if (format) return format;
-  throw new InputError('unrecognized-format', `the format is not recognized; give --from: ${NAMES.join(', ')}`, {
+  throw new InputError('unrecognized-format', `the format is not recognized; give --from: ${FORMAT_NAMES.join(', ')}`, {
     given: text.trimStart().split('\n', 1)[0]!.slice(0, 60),
   });
 }

@@ -4,7 +4,7 @@ import { fieldName } from '../../corpora/cpuid.js';
 import { builtInDefinitions } from '../../corpora/definitions.js';
 import { type Feature, type FeatureDictionary, featureDictionary } from '../../corpora/features.js';
 import { hex32 } from '../../corpora/hex.js';
-import type { BitPlace, NameOf } from './diff.js';
+import type { BitPlace, NameOf } from './difference.js';
 import type { FeatureNames, NamedBit } from './names.js';
 
 const fieldOf = (place: BitPlace): string => ('msr' in place ? hex32(place.msr) : fieldName(place));

@@ -1,7 +1,7 @@
 /** From features' names to bits and back, by a dictionary: what joins the formats that speak in names to those that speak in bits. */
 import { type CpuidRow, REGISTERS, type Register } from '../../corpora/cpuid.js';
 import { rowName } from './cpu-collector.js';
-import type { BitPlace } from './diff.js';
+import type { BitPlace } from './difference.js';
 import { type CpuDump, type DumpedMsr, maskedCpu, type NamedCpu, type NamedFeature, pinnedBits } from './dump.js';
 import { listed } from './losses.js';
 

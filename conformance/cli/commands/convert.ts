@@ -1,5 +1,6 @@
 /** `guest-abi convert`: a CPU dump, template or description in another format. */
 import { Command } from 'commander';
+import { FORMAT_NAMES } from '../../formats/format-names.js';
 import { withCommon } from '../options.js';
 import { type CommonOptions, print, printJson, warn } from '../output.js';
 
@@ -13,10 +14,7 @@ export const convertCommand = (): Command =>
     .description('a CPU dump, template or description in another format; what is lost is said on stderr')
     .argument('<file>', 'file to read, - for stdin')
     .option('--from <format>', 'format of the file (default: recognized)')
-    .requiredOption(
-      '--to <format>',
-      'json, cpuid-raw, kcpuid-raw, aida64, libvirt-cpudata, libcpuid-raw, firecracker-fingerprint, firecracker-template, firecracker-msr-csv, feature-words, libvirt-domain, libvirt-domcapabilities or cloud-hypervisor-profile',
-    )
+    .requiredOption('--to <format>', `one of ${FORMAT_NAMES.join(', ')}`)
     .action(async (file: string, options: ConvertOptions) => {
       const [{ readInputText }, { convert }, { libvirtNames }] = await Promise.all([
         import('../input-text.js'),
