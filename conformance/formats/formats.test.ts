@@ -236,3 +236,12 @@ void t.test('names are compared with bits by their bits', async (t) => {
   t.match(diff, { differences: [{ kind: 'register', bits: [{ bit: 5, a: 0, b: 1, name: 'vmx' }] }], compared: 2 });
   t.ok(losses.every((loss) => loss.startsWith('A: ')));
 });
+
+void t.test('libvirt’s own names, also of bits that QEMU does not name, have their bits', async (t) => {
+  for (const [name, leaf, bit] of [
+    ['lahf_lm', 0x80000001, 0],
+    ['osxsave', 1, 27],
+    ['pclmuldq', 1, 1],
+  ] as const)
+    t.match(names.bitsOf(name), [{ place: { leaf, register: 'ecx' }, bit }], name);
+});

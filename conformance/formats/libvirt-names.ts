@@ -19,7 +19,7 @@ export const qemuNameOf: NameOf = (place, bit) => {
 const isHypervisorLeaf = (place: BitPlace): boolean =>
   'leaf' in place && place.leaf >= 0x40000000 && place.leaf < 0x80000000;
 
-/** libvirt spells a few of QEMU's names with underscores; the dictionary has those as `libvirt`. */
+/** The dictionary has libvirt's name where it is known; newer features have QEMU's in libvirt too. */
 const spelling = (feature: Feature): string | null => feature.libvirt ?? feature.qemu[0] ?? null;
 
 /** What any version of a model turns on, and what KVM does for every model; null for an unknown model. */
@@ -44,9 +44,11 @@ export function libvirtNames(dictionary: FeatureDictionary = featureDictionary()
   const places = new Map(
     dictionary.words.map((word): [string, BitPlace] => [word.field, word.cpuid ?? { msr: word.msr! }]),
   );
+  const spelled = dictionary.words.flatMap(({ features }) => features).filter(({ libvirt }) => libvirt !== undefined);
+  const byLibvirt = new Map(spelled.map((feature) => [feature.libvirt!, [feature]]));
   const bitOf = ({ field, bit }: Feature): NamedBit => ({ place: places.get(field)!, bit });
   return {
-    bitsOf: (name) => dictionary.bitsOf(dictionary.canonical(name) ?? name).map(bitOf),
+    bitsOf: (name) => (byLibvirt.get(name) ?? dictionary.bitsOf(dictionary.canonical(name) ?? name)).map(bitOf),
     nameOf(place, bit) {
       const feature = isHypervisorLeaf(place) ? undefined : dictionary.at(fieldOf(place), bit);
       return feature ? spelling(feature) : null;

@@ -1,14 +1,18 @@
 /** The formats on real output of real tools, and our output read by them; samples stand in where a tool is not installed. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { REGISTERS } from '../../corpora/cpuid.js';
 import { packageFile } from '../../corpora/package-root.js';
 import { compare, convert } from './convert.js';
 import { diffDumps } from './diff.js';
+import { subleafOf } from './dump.js';
 import { formatNamed, parse, recognize, write } from './formats.js';
 import { libvirtNames, qemuNameOf } from './libvirt-names.js';
+import type { NamedBit } from './names.js';
+import { parseXml, type XmlElement } from './xml-reader.js';
 
 const sample = (name: string): string => readFileSync(packageFile(`conformance/formats/samples/${name}`), 'utf8');
 const SAMPLES = {
@@ -135,3 +139,35 @@ void t.test('a dump goes through every format that holds bits, and back to what 
     t.equal(compared, before.cpus[0]!.cpuid.size * 128, name);
   }
 });
+
+const CPU_MAP = '/usr/share/libvirt/cpu_map/x86_features.xml';
+
+void t.test(
+  'every feature of the CPU map of libvirt has its bit',
+  { skip: !existsSync(CPU_MAP) && 'libvirt is not installed' },
+  async (t) => {
+    const names = libvirtNames();
+    const root = parseXml({ format: 'cpu_map', text: readFileSync(CPU_MAP, 'utf8') });
+    for (const feature of root.children) {
+      const [cpuid, msr] = [feature.child('cpuid'), feature.child('msr')];
+      const bits = cpuid ? cpuidBits(cpuid) : msr ? msrBits(msr) : [];
+      t.strictSame(names.bitsOf(feature.required('name')), bits, feature.required('name'));
+    }
+  },
+);
+
+const bitOf = (mask: number): number => 31 - Math.clz32(mask);
+
+const msrBits = (msr: XmlElement): NamedBit[] => {
+  const [low, high] = [msr.hex32('eax', 0), msr.hex32('edx', 0)];
+  return [{ place: { msr: msr.hex32('index') }, bit: low ? bitOf(low) : 32 + bitOf(high) }];
+};
+
+const cpuidBits = (cpuid: XmlElement): NamedBit[] => {
+  const leaf = cpuid.hex32('eax_in');
+  const subleaf = subleafOf(leaf, cpuid.hex32('ecx_in', 0));
+  return REGISTERS.filter((register) => cpuid.hex32(register, 0)).map((register) => ({
+    place: { leaf, subleaf, register },
+    bit: bitOf(cpuid.hex32(register)),
+  }));
+};
