@@ -1,12 +1,11 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { runCli } from './run-cli.js';
 
 const ROW = (ecx: string): string =>
   `CPU:\n   0x00000001 0x00: eax=0x000106a3 ebx=0x00000800 ecx=${ecx} edx=0x078bfbff\n`;
-const folder = mkdtempSync(join(tmpdir(), 'guest-abi-'));
+const folder = t.testdir();
 const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);
   return join(folder, name);

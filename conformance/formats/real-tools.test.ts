@@ -1,7 +1,6 @@
 /** The formats on real output of real tools, and our output read by them; samples stand in where a tool is not installed. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { REGISTERS } from '../../corpora/cpuid.js';
@@ -25,7 +24,6 @@ const SAMPLES = {
 const installed = (tool: string, ...args: string[]): boolean => spawnSync(tool, args).error === undefined;
 const CPUID = installed('cpuid', '--version');
 const CPUID_TOOL = installed('cpuid_tool', '--version');
-const folder = (): string => mkdtempSync(join(tmpdir(), 'guest-abi-formats-'));
 
 void t.test('cpuid -r: a sample comes back byte by byte', async (t) => {
   t.equal(recognize(SAMPLES.cpuid).name, 'cpuid-raw');
@@ -47,7 +45,7 @@ void t.test(
   async (t) => {
     for (const text of [SAMPLES.cpuid, SAMPLES.libcpuid, SAMPLES.kcpuid]) {
       const ours = convert({ text }, 'cpuid-raw', libvirtNames()).text;
-      const file = join(folder(), 'dump');
+      const file = join(t.testdir(), 'dump');
       writeFileSync(file, ours);
       t.equal(spawnSync('cpuid', ['-r', '-f', file], { encoding: 'utf8' }).stdout, ours);
     }
@@ -72,8 +70,9 @@ void t.test(
   'libcpuid decodes our dump and our AIDA64 text as it decodes its own',
   { skip: !CPUID_TOOL && 'cpuid_tool is not installed' },
   async (t) => {
+    const folder = t.testdir();
     const report = (text: string): string => {
-      const [input, output] = [join(folder(), 'raw'), join(folder(), 'report')];
+      const [input, output] = [join(folder, 'raw'), join(folder, 'report')];
       writeFileSync(input, text);
       spawnSync('cpuid_tool', [`--load=${input}`, '--report', `--outfile=${output}`]);
       return readFileSync(output, 'utf8');
