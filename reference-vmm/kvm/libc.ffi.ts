@@ -3,6 +3,8 @@ import koffi from 'koffi';
 import { IOCTL, type IoctlName } from './ioctl.js';
 import { KvmError } from './kvm-error.js';
 
+const EINTR = 4;
+
 const libc = koffi.load('libc.so.6');
 // Two bindings of one function: the variadic form is slower than either.
 const ioctlNumber = libc.func('ioctl', 'int', ['int', 'ulong', 'uint64_t']);
@@ -18,11 +20,14 @@ export const lastErrno = (): number => koffi.errno();
 export const tryIoctl = (fd: number, name: IoctlName, arg: number | Uint8Array = 0): number =>
   typeof arg === 'number' ? ioctlNumber(fd, IOCTL[name], arg) : ioctlBytes(fd, IOCTL[name], arg);
 
-/** An ioctl that must succeed. Throws `KvmError` naming it. */
+/** An ioctl that must succeed; again where a signal came in between (KVM_CREATE_VM waits for a kernel thread). Throws `KvmError` naming it. */
 export function ioctl(fd: number, name: IoctlName, arg: number | Uint8Array = 0): number {
-  const result = tryIoctl(fd, name, arg);
-  if (result < 0) throw new KvmError(name, lastErrno());
-  return result;
+  for (;;) {
+    const result = tryIoctl(fd, name, arg);
+    if (result >= 0) return result;
+    const errno = lastErrno();
+    if (errno !== EINTR) throw new KvmError(name, errno);
+  }
 }
 
 /** Memory mapped into this process. Its bytes must not be touched after `unmap`: the process would die. */
