@@ -43,24 +43,22 @@ const INDEXED_LEAVES: ReadonlySet<number> = new Set([
 /** True where a leaf's answer depends on ECX. */
 export const isIndexedLeaf = (leaf: number): boolean => INDEXED_LEAVES.has(leaf);
 
-const rowKey = (leaf: number, subleaf: number | null): string =>
+type Place = Pick<CpuidRow, 'leaf' | 'subleaf'>;
+
+const rowName = ({ leaf, subleaf }: Place): string =>
   subleaf === null ? hexShort(leaf) : `${hexShort(leaf)}.${hexShort(subleaf)}`;
 
-const byPlace = (a: CpuidRow, b: CpuidRow): number => a.leaf - b.leaf || (a.subleaf ?? -1) - (b.subleaf ?? -1);
+const byPlace = (a: Place, b: Place): number => a.leaf - b.leaf || (a.subleaf ?? -1) - (b.subleaf ?? -1);
 
 /** An immutable CPUID table: at most one row per (leaf, subleaf), sorted by them. */
 export class CpuidTable implements Iterable<CpuidRow> {
   readonly rows: readonly CpuidRow[];
-  readonly #byKey: ReadonlyMap<string, CpuidRow>;
 
   /** Throws `RangeError` where two rows have one place. */
   constructor(rows: Iterable<CpuidRow>) {
     this.rows = [...rows].sort(byPlace);
-    this.#byKey = new Map(this.rows.map((row) => [rowKey(row.leaf, row.subleaf), row]));
-    if (this.#byKey.size !== this.rows.length) {
-      const twice = this.rows.find((row, i) => i > 0 && byPlace(this.rows[i - 1]!, row) === 0)!;
-      throw new RangeError(`CPUID ${rowKey(twice.leaf, twice.subleaf)} stands twice in one table`);
-    }
+    const twice = this.rows.find((row, i) => i > 0 && byPlace(this.rows[i - 1]!, row) === 0);
+    if (twice) throw new RangeError(`CPUID ${rowName(twice)} stands twice in one table`);
   }
 
   [Symbol.iterator](): Iterator<CpuidRow> {
@@ -73,7 +71,14 @@ export class CpuidTable implements Iterable<CpuidRow> {
 
   /** The row of exactly this place, if the table has it. */
   get(leaf: number, subleaf: number | null = null): CpuidRow | undefined {
-    return this.#byKey.get(rowKey(leaf, subleaf));
+    let [from, to] = [0, this.rows.length];
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (byPlace(this.rows[middle]!, { leaf, subleaf }) < 0) from = middle + 1;
+      else to = middle;
+    }
+    const row = this.rows[from];
+    return row?.leaf === leaf && row.subleaf === subleaf ? row : undefined;
   }
 
   /** The value of one register, or 0 where the table has no such row. */

@@ -1,6 +1,6 @@
 /** The feature dictionary: where each QEMU feature property stands in CPUID or a feature MSR, and what others call it. */
 import { readFileSync } from 'node:fs';
-import { type CpuidField, fieldName, type Register } from './cpuid.js';
+import type { CpuidField, Register } from './cpuid.js';
 import { packageFile } from './package-root.js';
 
 /** One bit of a CPUID field or feature MSR. */
@@ -50,14 +50,16 @@ export class FeatureDictionary {
   /** In the order QEMU applies them. */
   readonly dependencies: readonly FeatureDependency[];
   readonly #byName = new Map<string, Feature[]>();
-  readonly #byPlace = new Map<string, Feature>();
   readonly #byWord = new Map<string, FeatureWord>();
+  /** CPUID words by leaf; their features by bit. */
+  readonly #byLeaf = new Map<number, { readonly field: CpuidField; readonly bits: readonly (Feature | undefined)[] }[]>();
   readonly #canonical = new Map<string, string>();
 
   constructor(words: readonly FeatureWord[], dependencies: readonly DependencyJson[]) {
     this.words = words;
     for (const word of words) {
       this.#byWord.set(word.field, word);
+      if (word.cpuid) this.#indexWord(word.cpuid, word.features);
       for (const feature of word.features) this.#index(feature);
     }
     this.dependencies = dependencies.map(({ needs, field, features }) => ({
@@ -66,8 +68,13 @@ export class FeatureDictionary {
     }));
   }
 
+  #indexWord(field: CpuidField, features: readonly Feature[]): void {
+    const bits: (Feature | undefined)[] = Array.from({ length: 32 });
+    for (const feature of features) bits[feature.bit] = feature;
+    this.#byLeaf.set(field.leaf, [...(this.#byLeaf.get(field.leaf) ?? []), { field, bits }]);
+  }
+
   #index(feature: Feature): void {
-    this.#byPlace.set(`${feature.field}[${feature.bit}]`, feature);
     const [name] = feature.qemu;
     if (name === undefined) return;
     this.#byName.set(name, [...(this.#byName.get(name) ?? []), feature]);
@@ -98,8 +105,9 @@ export class FeatureDictionary {
     return this.#canonical.keys();
   }
 
-  at(field: string, bit: number): Feature | undefined {
-    return this.#byPlace.get(`${field}[${bit}]`);
+  at({ leaf, subleaf, register }: CpuidField, bit: number): Feature | undefined {
+    const words = this.#byLeaf.get(leaf);
+    return words?.find(({ field }) => field.subleaf === subleaf && field.register === register)?.bits[bit];
   }
 }
 
@@ -157,8 +165,8 @@ const AMD_ALIASES = 0x0183f3ff;
 
 /** The name of a CPUID bit for messages: QEMU's, else Linux's, libvirt's or cpuid.csv's; undefined where nobody names it. */
 export function featureName(field: CpuidField, bit: number): string | undefined {
-  const name = fieldName(field);
-  const alias = name === '80000001.EDX' && ((AMD_ALIASES >>> bit) & 1) === 1;
-  const feature = featureDictionary().at(alias ? '1.EDX' : name, bit);
+  const { leaf, subleaf, register } = field;
+  const alias = leaf === 0x80000001 && register === 'edx' && ((AMD_ALIASES >>> bit) & 1) === 1;
+  const feature = featureDictionary().at(alias ? { leaf: 1, subleaf, register } : field, bit);
   return feature && (feature.qemu[0] ?? feature.linux ?? feature.libvirt ?? feature.csv);
 }

@@ -48,19 +48,36 @@ export interface Reason {
 export type ReasonFacts = Pick<Reason, 'code' | 'step' | 'message'> & Partial<Reason>;
 
 /** A reason with its absent fields filled in. */
-export const reason = (facts: ReasonFacts): Reason => ({
-  requirement: null,
-  vcpu: null,
-  leaf: null,
-  subleaf: null,
-  register: null,
-  bit: null,
-  msr: null,
-  feature: null,
-  contract: null,
-  guest: null,
-  layer: null,
-  ...facts,
+export const reason = ({
+  code,
+  requirement = null,
+  step,
+  vcpu = null,
+  leaf = null,
+  subleaf = null,
+  register = null,
+  bit = null,
+  msr = null,
+  feature = null,
+  contract = null,
+  guest = null,
+  layer = null,
+  message,
+}: ReasonFacts): Reason => ({
+  code,
+  requirement,
+  step,
+  vcpu,
+  leaf,
+  subleaf,
+  register,
+  bit,
+  msr,
+  feature,
+  contract,
+  guest,
+  layer,
+  message,
 });
 
 /** One cell and what it came to (DESIGN, "cell", "predicted", "forced", "evidence"). */

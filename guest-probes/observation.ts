@@ -118,27 +118,36 @@ function decodeRegisters(view: DataView): Registers {
 }
 
 function decodeCpuid(view: DataView): CpuidRow[] {
-  const rows = rowsOf(view, CPUID_ROW_BYTES, 'cpuid').map((row): CpuidRow => {
-    const [leaf, subleaf, eax, ebx, ecx, edx] = [0, 4, 8, 12, 16, 20].map((at) => row.getUint32(at, true));
-    if (!isIndexedLeaf(leaf!) && subleaf !== 0) throw refuse(`leaf ${hexShort(leaf!)} was asked with ECX ${subleaf}`);
-    return { leaf: leaf!, subleaf: isIndexedLeaf(leaf!) ? subleaf! : null, eax: eax!, ebx: ebx!, ecx: ecx!, edx: edx! };
+  const rows = rowsOf(view, CPUID_ROW_BYTES, 'cpuid', (at): CpuidRow => {
+    const leaf = view.getUint32(at, true);
+    const subleaf = view.getUint32(at + 4, true);
+    const indexed = isIndexedLeaf(leaf);
+    if (!indexed && subleaf !== 0) throw refuse(`leaf ${hexShort(leaf)} was asked with ECX ${subleaf}`);
+    return {
+      leaf,
+      subleaf: indexed ? subleaf : null,
+      eax: view.getUint32(at + 8, true),
+      ebx: view.getUint32(at + 12, true),
+      ecx: view.getUint32(at + 16, true),
+      edx: view.getUint32(at + 20, true),
+    };
   });
   const places = new Set(rows.map((row) => `${row.leaf}.${row.subleaf}`));
   if (places.size !== rows.length) throw refuse('a CPUID place stands twice');
   return rows;
 }
 
-const decodeMsrs = (view: DataView): ObservedMsr[] => rowsOf(view, MSR_ROW_BYTES, 'MSR').map(decodeMsr);
+const decodeMsrs = (view: DataView): ObservedMsr[] => rowsOf(view, MSR_ROW_BYTES, 'MSR', (at) => decodeMsr(view, at));
 
 function decodeOneRow(view: DataView): ObservedMsr {
   if (view.byteLength !== MSR_ROW_BYTES) throw refuse(`${view.byteLength} bytes where one MSR row stands`);
-  return decodeMsr(view);
+  return decodeMsr(view, 0);
 }
 
-function decodeMsr(row: DataView): ObservedMsr {
-  const index = row.getUint32(0, true);
-  const status = row.getUint32(4, true);
-  const value = row.getBigUint64(8, true);
+function decodeMsr(view: DataView, at: number): ObservedMsr {
+  const index = view.getUint32(at, true);
+  const status = view.getUint32(at + 4, true);
+  const value = view.getBigUint64(at + 8, true);
   if (status === FAULT.none) return { index, value };
   if (value !== 0n) throw refuse(`MSR ${hexShort(index)} has both a fault and a value`);
   return { index, fault: faultClass(status) };
@@ -152,10 +161,7 @@ function faultClass(status: number): FaultClass {
 
 const outcome = (msr: ObservedMsr): bigint | FaultClass => ('fault' in msr ? msr.fault : msr.value);
 
-function rowsOf(view: DataView, rowBytes: number, what: string): DataView[] {
+function rowsOf<T>(view: DataView, rowBytes: number, what: string, decode: (at: number) => T): T[] {
   if (view.byteLength % rowBytes !== 0) throw refuse(`${view.byteLength} bytes of ${what} rows`);
-  return Array.from(
-    { length: view.byteLength / rowBytes },
-    (_, i) => new DataView(view.buffer, view.byteOffset + i * rowBytes, rowBytes),
-  );
+  return Array.from({ length: view.byteLength / rowBytes }, (_, i) => decode(i * rowBytes));
 }

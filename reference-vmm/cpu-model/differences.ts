@@ -1,7 +1,7 @@
 /** Differences of CPUID tables and shortfalls of a host, as reasons: one for each bit of a feature word, by the feature's name. */
 import { type CpuidField, type CpuidRow, type CpuidTable, fieldName, REGISTERS } from '../../corpora/cpuid.js';
 import { hex32 } from '../../corpora/hex.js';
-import { type Layer, type Reason, type ReasonFacts, reason } from '../../corpora/verdict.js';
+import { type Layer, type Reason, reason } from '../../corpora/verdict.js';
 import type { Shortfall } from './offered.js';
 
 /** Gives the name of a CPUID bit (`corpora/features`), or undefined where nobody names it. */
@@ -31,31 +31,38 @@ export function registerReasons(
   { step, vcpu, nameOf }: ReasonPlace,
   { code, layer, verb }: { readonly code: string; readonly layer: Layer | null; readonly verb: string },
 ): Reason[] {
-  const facts = {
-    ...{ code, step, vcpu, layer },
+  const name = `CPUID ${fieldName(field)}`;
+  const [contract, guest] = [hex32(wanted), hex32(got)];
+  const whole = reason({
+    code,
+    step,
+    vcpu,
+    layer,
     leaf: hex32(field.leaf),
     subleaf: field.subleaf === null ? null : hex32(field.subleaf),
     register: field.register,
-    contract: hex32(wanted),
-    guest: hex32(got),
-  } satisfies Partial<ReasonFacts>;
-  const bits = Array.from({ length: 32 }, (_, bit) => bit).filter((bit) => (differing >>> bit) & 1);
-  if (bits.every((bit) => nameOf(field, bit) === undefined)) {
-    const [bit, second] = bits;
-    const name = fieldName(field, second === undefined ? bit : undefined);
-    const message = `CPUID ${name}: contract ${hex32(wanted)}, ${verb} ${hex32(got)}`;
-    return [reason({ ...facts, bit: second === undefined ? bit! : null, message })];
-  }
-  return bits.map((bit) => {
-    const feature = nameOf(field, bit) ?? null;
-    const name = `CPUID ${fieldName(field, bit)}${feature === null ? '' : ` (${feature})`}`;
-    return reason({
-      ...facts,
-      bit,
-      feature,
-      message: `${name}: contract ${(wanted >>> bit) & 1}, ${verb} ${(got >>> bit) & 1}`,
-    });
+    contract,
+    guest,
+    message: `${name}: contract ${contract}, ${verb} ${guest}`,
   });
+  const bits = bitsOf(differing).map((bit) => ({ bit, feature: nameOf(field, bit) ?? null }));
+  if (bits.every(({ feature }) => feature === null)) {
+    const [one, second] = bits;
+    if (!one || second) return [whole];
+    return [{ ...whole, bit: one.bit, message: `${name}[${one.bit}]: contract ${contract}, ${verb} ${guest}` }];
+  }
+  return bits.map(({ bit, feature }) => {
+    const [before, now] = [(wanted >>> bit) & 1, (got >>> bit) & 1];
+    const named = `${name}[${bit}]${feature === null ? '' : ` (${feature})`}`;
+    return { ...whole, bit, feature, message: `${named}: contract ${before}, ${verb} ${now}` };
+  });
+}
+
+/** The numbers of the bits that are set, ascending. */
+function bitsOf(word: number): number[] {
+  const bits: number[] = [];
+  for (let rest = word; rest !== 0; rest &= rest - 1) bits.push(31 - Math.clz32(rest & -rest));
+  return bits;
 }
 
 const SHORTFALL = {
@@ -71,11 +78,7 @@ export const shortfallReasons = (found: readonly Shortfall[], place: ReasonPlace
 
 /** The features of shortfalls, for a list of what was forced: names where there are any, else `7.0.EBX[9]`. */
 export const shortfallNames = (found: readonly Shortfall[], nameOf: FeatureNamer): string[] =>
-  found.flatMap((field) =>
-    Array.from({ length: 32 }, (_, bit) => bit)
-      .filter((bit) => (field.missing >>> bit) & 1)
-      .map((bit) => nameOf(field, bit) ?? fieldName(field, bit)),
-  );
+  found.flatMap((field) => bitsOf(field.missing).map((bit) => nameOf(field, bit) ?? fieldName(field, bit)));
 
 /** Who made a table differ, in codes and messages. */
 export interface Alterer {

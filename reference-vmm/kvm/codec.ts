@@ -36,15 +36,20 @@ export function encodeRegs(regs: Regs): Uint8Array {
 const SEGMENT = LAYOUT.kvm_segment.offsets;
 const SEGMENT_BYTES = ['type', 'present', 'dpl', 'db', 's', 'l', 'g', 'avl', 'unusable'] as const;
 
-function decodeSegment(view: DataView, at: number): Segment {
-  const flags = Object.fromEntries(SEGMENT_BYTES.map((name) => [name, view.getUint8(at + SEGMENT[name])]));
-  return {
-    base: view.getBigUint64(at, true),
-    limit: view.getUint32(at + SEGMENT.limit, true),
-    selector: view.getUint16(at + SEGMENT.selector, true),
-    ...(flags as Pick<Segment, (typeof SEGMENT_BYTES)[number]>),
-  };
-}
+const decodeSegment = (view: DataView, at: number): Segment => ({
+  base: view.getBigUint64(at, true),
+  limit: view.getUint32(at + SEGMENT.limit, true),
+  selector: view.getUint16(at + SEGMENT.selector, true),
+  type: view.getUint8(at + SEGMENT.type),
+  present: view.getUint8(at + SEGMENT.present),
+  dpl: view.getUint8(at + SEGMENT.dpl),
+  db: view.getUint8(at + SEGMENT.db),
+  s: view.getUint8(at + SEGMENT.s),
+  l: view.getUint8(at + SEGMENT.l),
+  g: view.getUint8(at + SEGMENT.g),
+  avl: view.getUint8(at + SEGMENT.avl),
+  unusable: view.getUint8(at + SEGMENT.unusable),
+});
 
 function encodeSegment(view: DataView, at: number, segment: Segment): void {
   view.setBigUint64(at, segment.base, true);
@@ -64,17 +69,18 @@ const decodeTable = (view: DataView, at: number): DescriptorTable => ({
 
 export function decodeSregs(bytes: Uint8Array): Sregs {
   const view = viewOf(bytes);
-  const segments = Object.fromEntries(SEGMENTS.map((name) => [name, decodeSegment(view, SREGS[name])]));
-  const controls = Object.fromEntries(
-    CONTROL_REGISTERS.map((name) => [name, view.getBigUint64(controlOffset(name), true)]),
-  );
+  const segment = (name: (typeof SEGMENTS)[number]): Segment => decodeSegment(view, SREGS[name]);
+  const control = (name: (typeof CONTROL_REGISTERS)[number]): bigint => view.getBigUint64(controlOffset(name), true);
+  const bitmap = (word: number): bigint => view.getBigUint64(SREGS.interrupt_bitmap + word * 8, true);
   return {
-    ...segments,
-    ...controls,
+    ...{ cs: segment('cs'), ds: segment('ds'), es: segment('es'), fs: segment('fs'), gs: segment('gs') },
+    ...{ ss: segment('ss'), tr: segment('tr'), ldt: segment('ldt') },
+    ...{ cr0: control('cr0'), cr2: control('cr2'), cr3: control('cr3'), cr4: control('cr4'), cr8: control('cr8') },
+    ...{ efer: control('efer'), apicBase: control('apicBase') },
     gdt: decodeTable(view, SREGS.gdt),
     idt: decodeTable(view, SREGS.idt),
-    interruptBitmap: [0, 1, 2, 3].map((i) => view.getBigUint64(SREGS.interrupt_bitmap + i * 8, true)),
-  } as unknown as Sregs;
+    interruptBitmap: [bitmap(0), bitmap(1), bitmap(2), bitmap(3)],
+  };
 }
 
 export function encodeSregs(sregs: Sregs): Uint8Array {
