@@ -1,9 +1,12 @@
-/* The C floor of the probe path: the ioctls of one boot, on the same probe and table, and nothing else.
- * usage: floor PROBE.elf TABLE.bin MEMORY_BYTES ROUNDS
- * TABLE.bin is an array of struct kvm_cpuid_entry2. Prints microseconds per round, one a line: VM creation to record in hand. */
+/* The C floor of the probe path: the ioctls of one boot in the order of the monitor, on the same probe, table and request, and nothing else.
+ * usage: floor PROBE.elf TABLE.bin REQUEST.bin MEMORY_BYTES RECORD.bin
+ * TABLE.bin is an array of struct kvm_cpuid_entry2, REQUEST.bin the probe's multiboot module (corpora/probe-abi.ts).
+ * Each byte on stdin asks for one round; a round prints two times in microseconds, both from before KVM_CREATE_VM: until the record is copied and
+ * its checksum holds, and until everything is closed. At the end of stdin the last record is written to RECORD.bin. */
 #include <elf.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,98 +17,94 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROBE_PORT = 0xe9, DOORBELL = 0xd0, MAX_ENTRIES = 256 };
+enum { PROBE_PORT = 0xe9, DOORBELL = 0xd0, MAX_ENTRIES = 256, PAGE = 4096, IOAPIC_PINS = 24 };
+#define ROM 0xfffff000u
 
-static void *slurp(const char *path, size_t *size) {
+struct bytes { uint8_t *at; size_t size; };
+struct guest { int kvm, entries; size_t memory; long run_size; struct bytes elf, request; const struct kvm_cpuid_entry2 *table; };
+static struct bytes record;
+
+static struct bytes slurp(const char *path) {
   int fd = open(path, O_RDONLY);
   struct stat st;
   if (fd < 0 || fstat(fd, &st)) { perror(path); exit(2); }
-  void *bytes = malloc(st.st_size);
-  if (read(fd, bytes, st.st_size) != st.st_size) { perror(path); exit(2); }
+  struct bytes bytes = {malloc(st.st_size), st.st_size};
+  if (read(fd, bytes.at, st.st_size) != st.st_size) { perror(path); exit(2); }
   close(fd);
-  *size = st.st_size;
   return bytes;
 }
 
-static int ask(int fd, unsigned long request, void *argument, const char *name) {
+static int ask(int fd, unsigned long request, const void *argument, const char *name) {
   int rc = ioctl(fd, request, argument);
   if (rc < 0) { perror(name); exit(3); }
   return rc;
 }
 #define ASK(fd, request, argument) ask(fd, request, argument, #request)
 
-/* Loads the program headers at their physical addresses; the entry point is in eip. */
-static uint32_t load(const uint8_t *elf, uint8_t *ram) {
-  const Elf32_Ehdr *head = (const Elf32_Ehdr *)elf;
-  const Elf32_Phdr *program = (const Elf32_Phdr *)(elf + head->e_phoff);
+static uint32_t page_up(uint32_t address) { return (address + PAGE - 1) & -PAGE; }
+
+/* Program headers to their physical addresses, then the request as the one module, then multiboot information; memory is zero already. */
+static struct kvm_regs load(const struct guest *guest, uint8_t *ram) {
+  const Elf32_Ehdr *head = (const Elf32_Ehdr *)guest->elf.at;
+  const Elf32_Phdr *program = (const Elf32_Phdr *)(guest->elf.at + head->e_phoff);
+  uint32_t end = 0;
   for (int i = 0; i < head->e_phnum; i++)
-    if (program[i].p_type == PT_LOAD) {
-      memcpy(ram + program[i].p_paddr, elf + program[i].p_offset, program[i].p_filesz);
-      memset(ram + program[i].p_paddr + program[i].p_filesz, 0, program[i].p_memsz - program[i].p_filesz);
+    if (program[i].p_type == PT_LOAD && program[i].p_memsz) {
+      memcpy(ram + program[i].p_paddr, guest->elf.at + program[i].p_offset, program[i].p_filesz);
+      if (program[i].p_paddr + program[i].p_memsz > end) end = program[i].p_paddr + program[i].p_memsz;
     }
-  return head->e_entry;
+  uint32_t start = page_up(end), info = page_up(start + guest->request.size);
+  memcpy(ram + start, guest->request.at, guest->request.size);
+  uint32_t words[22] = {[0] = 1 << 3, [5] = 1, [6] = info + sizeof words};
+  uint32_t module[4] = {start, start + guest->request.size};
+  memcpy(ram + info, words, sizeof words);
+  memcpy(ram + info + sizeof words, module, sizeof module);
+  return (struct kvm_regs){.rip = head->e_entry, .rax = 0x2badb002, .rbx = info, .rflags = 2};
 }
 
-static void flat(struct kvm_segment *segment, int type, int selector) {
-  *segment = (struct kvm_segment){.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .db = 1, .s = 1, .g = 1};
+/* Copies the record and checks its sums. */
+static void take(const uint8_t *at) {
+  uint32_t a = 0, b = 0, word;
+  memcpy(&word, at + 8, 4);
+  record.size = word;
+  record.at = realloc(record.at, record.size);
+  memcpy(record.at, at, record.size);
+  for (size_t i = 0; i + 8 < record.size; i += 4) { memcpy(&word, record.at + i, 4); a += word; b += a; }
+  if (memcmp(record.at + record.size - 8, &a, 4) || memcmp(record.at + record.size - 4, &b, 4)) { fprintf(stderr, "checksum\n"); exit(3); }
 }
 
-/* Runs until the record's address is written to the probe port; gives the sum of the record's words, so that it was read. */
-static uint32_t run(int vcpu, volatile struct kvm_run *state, const uint8_t *ram) {
+/* Runs until the record's address is written to the probe port. */
+static void run(int vcpu, volatile struct kvm_run *state, const uint8_t *ram) {
   for (;;) {
     ASK(vcpu, KVM_RUN, 0);
     uint8_t *data = (uint8_t *)state + state->io.data_offset;
-    if (state->exit_reason != KVM_EXIT_IO || state->io.port != PROBE_PORT) {
-      fprintf(stderr, "exit %u\n", state->exit_reason);
-      exit(3);
-    }
+    if (state->exit_reason != KVM_EXIT_IO || state->io.port != PROBE_PORT) { fprintf(stderr, "exit %u\n", state->exit_reason); exit(3); }
     if (state->io.direction == KVM_EXIT_IO_IN) { *data = DOORBELL; continue; }
-    uint32_t at, length, sum = 0;
+    uint32_t at;
     memcpy(&at, data, 4);
-    memcpy(&length, ram + at + 8, 4);
-    uint8_t *record = malloc(length);
-    memcpy(record, ram + at, length);
-    for (uint32_t i = 0; i < length; i += 4) { uint32_t word; memcpy(&word, record + i, 4); sum += word; }
-    free(record);
-    return sum;
+    return take(ram + at);
   }
 }
 
-static uint32_t probe(int kvm, const uint8_t *elf, const struct kvm_cpuid_entry2 *table, int entries, size_t memory, int run_size) {
-  int vm = ASK(kvm, KVM_CREATE_VM, 0);
-  struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
-  ASK(vm, KVM_ENABLE_CAP, &split);
-  uint8_t *ram = mmap(0, memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  struct kvm_userspace_memory_region region = {.memory_size = memory, .userspace_addr = (uintptr_t)ram};
+static uint8_t *map(int vm, int slot, int flags, uint64_t address, size_t size) {
+  uint8_t *ram = mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  struct kvm_userspace_memory_region region = {.slot = slot, .flags = flags, .guest_phys_addr = address, .memory_size = size, .userspace_addr = (uintptr_t)ram};
   ASK(vm, KVM_SET_USER_MEMORY_REGION, &region);
-  int vcpu = ASK(vm, KVM_CREATE_VCPU, 0);
-  volatile struct kvm_run *state = mmap(0, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+  return ram;
+}
 
-  static struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 rows[MAX_ENTRIES]; } set, got;
-  set.head.nent = entries;
-  memcpy(set.rows, table, entries * sizeof *table);
-  ASK(vcpu, KVM_SET_CPUID2, &set);
-  got.head.nent = MAX_ENTRIES;
-  ASK(vcpu, KVM_GET_CPUID2, &got);
-
-  uint32_t entry = load(elf, ram);
-  memset(ram + 0x1000, 0, 128); /* multiboot information without modules */
+static void enter(int vcpu, struct kvm_regs regs) {
+  struct kvm_segment code = {.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1}, data = code;
+  data.selector = 16;
+  data.type = 3;
   struct kvm_sregs sregs;
   ASK(vcpu, KVM_GET_SREGS, &sregs);
-  flat(&sregs.cs, 11, 8);
-  flat(&sregs.ds, 3, 16);
-  sregs.es = sregs.ss = sregs.fs = sregs.gs = sregs.ds;
+  sregs.cs = code;
+  sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = data;
+  sregs.tr = (struct kvm_segment){.limit = 0x67, .selector = 0x18, .type = 11, .present = 1};
   sregs.cr0 = 0x11;
   ASK(vcpu, KVM_SET_SREGS, &sregs);
-  struct kvm_regs regs = {.rip = entry, .rax = 0x2badb002, .rbx = 0x1000, .rflags = 2};
   ASK(vcpu, KVM_SET_REGS, &regs);
-  uint32_t sum = run(vcpu, state, ram);
-
-  munmap((void *)state, run_size);
-  close(vcpu);
-  close(vm);
-  munmap(ram, memory);
-  return sum;
 }
 
 static double now(void) {
@@ -114,19 +113,53 @@ static double now(void) {
   return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
 }
 
+/* One boot; gives the time when the record was in hand. */
+static double probe(const struct guest *guest) {
+  int vm = ASK(guest->kvm, KVM_CREATE_VM, 0);
+  uint64_t identity_map = 0xfffbc000;
+  ASK(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000);
+  ASK(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+  struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {IOAPIC_PINS}};
+  ASK(vm, KVM_ENABLE_CAP, &split);
+  uint8_t *ram = map(vm, 0, 0, 0, guest->memory), *rom = map(vm, 1, KVM_MEM_READONLY, ROM, PAGE);
+  memcpy(rom + 0xff0, "\xe6\xf8\xf4\xeb\xfd", 5);
+  int vcpu = ASK(vm, KVM_CREATE_VCPU, 0);
+  volatile struct kvm_run *state = mmap(0, guest->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+  struct { struct kvm_signal_mask head; uint64_t set; } mask = {.head = {.len = 8}};
+  ASK(vcpu, KVM_SET_SIGNAL_MASK, &mask);
+
+  static struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 rows[MAX_ENTRIES]; } set, got;
+  set.head.nent = guest->entries;
+  memcpy(set.rows, guest->table, guest->entries * sizeof *guest->table);
+  ASK(vcpu, KVM_SET_CPUID2, &set);
+  got.head.nent = MAX_ENTRIES;
+  ASK(vcpu, KVM_GET_CPUID2, &got);
+  enter(vcpu, load(guest, ram));
+  run(vcpu, state, ram);
+  double done = now();
+
+  munmap((void *)state, guest->run_size);
+  close(vcpu);
+  close(vm);
+  munmap(ram, guest->memory);
+  munmap(rom, PAGE);
+  return done;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 5) { fprintf(stderr, "usage: floor PROBE.elf TABLE.bin MEMORY_BYTES ROUNDS\n"); return 2; }
-  size_t elf_size, table_size;
-  uint8_t *elf = slurp(argv[1], &elf_size);
-  struct kvm_cpuid_entry2 *table = slurp(argv[2], &table_size);
-  int entries = table_size / sizeof *table, rounds = atoi(argv[4]);
-  int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-  if (kvm < 0) { perror("/dev/kvm"); return 3; }
-  int run_size = ASK(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-  for (int i = 0; i < rounds; i++) {
-    double start = now();
-    probe(kvm, elf, table, entries, strtoul(argv[3], 0, 0), run_size);
-    printf("%.1f\n", now() - start);
+  if (argc != 6) { fprintf(stderr, "usage: floor PROBE.elf TABLE.bin REQUEST.bin MEMORY_BYTES RECORD.bin\n"); return 2; }
+  struct bytes table = slurp(argv[2]);
+  struct guest guest = {.elf = slurp(argv[1]), .request = slurp(argv[3]), .memory = strtoul(argv[4], 0, 0), .table = (void *)table.at};
+  guest.entries = table.size / sizeof *guest.table;
+  guest.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  if (guest.kvm < 0) { perror("/dev/kvm"); return 3; }
+  guest.run_size = ASK(guest.kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+  for (char byte; read(0, &byte, 1) == 1;) {
+    double start = now(), done = probe(&guest);
+    printf("%.1f %.1f\n", done - start, now() - start);
+    fflush(stdout);
   }
+  int fd = open(argv[5], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  if (fd < 0 || write(fd, record.at, record.size) != (ssize_t)record.size) { perror(argv[5]); return 2; }
   return 0;
 }
