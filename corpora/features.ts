@@ -52,7 +52,10 @@ export class FeatureDictionary {
   readonly #byName = new Map<string, Feature[]>();
   readonly #byWord = new Map<string, FeatureWord>();
   /** CPUID words by leaf; their features by bit. */
-  readonly #byLeaf = new Map<number, { readonly field: CpuidField; readonly bits: readonly (Feature | undefined)[] }[]>();
+  readonly #byLeaf = new Map<
+    number,
+    { readonly field: CpuidField; readonly bits: readonly (Feature | undefined)[] }[]
+  >();
   readonly #canonical = new Map<string, string>();
 
   constructor(words: readonly FeatureWord[], dependencies: readonly DependencyJson[]) {
@@ -105,7 +108,12 @@ export class FeatureDictionary {
     return this.#canonical.keys();
   }
 
-  at({ leaf, subleaf, register }: CpuidField, bit: number): Feature | undefined {
+  /** By the field's name. */
+  at(field: string, bit: number): Feature | undefined {
+    return this.#byWord.get(field)?.features.find((feature) => feature.bit === bit);
+  }
+
+  atCpuid({ leaf, subleaf, register }: CpuidField, bit: number): Feature | undefined {
     const words = this.#byLeaf.get(leaf);
     return words?.find(({ field }) => field.subleaf === subleaf && field.register === register)?.bits[bit];
   }
@@ -167,6 +175,6 @@ const AMD_ALIASES = 0x0183f3ff;
 export function featureName(field: CpuidField, bit: number): string | undefined {
   const { leaf, subleaf, register } = field;
   const alias = leaf === 0x80000001 && register === 'edx' && ((AMD_ALIASES >>> bit) & 1) === 1;
-  const feature = featureDictionary().at(alias ? { leaf: 1, subleaf, register } : field, bit);
+  const feature = featureDictionary().atCpuid(alias ? { leaf: 1, subleaf, register } : field, bit);
   return feature && (feature.qemu[0] ?? feature.linux ?? feature.libvirt ?? feature.csv);
 }
