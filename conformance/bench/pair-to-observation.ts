@@ -2,7 +2,7 @@
 import { MachineError } from '../../corpora/errors.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
-import { probeMsrs } from '../probe-msrs.js';
+import { msrExpectation } from '../probe-msrs.js';
 import { bootRound, type Round } from './boot.js';
 import { Floor } from './floor.js';
 import { quartiles, type Spread } from './spread.js';
@@ -33,7 +33,7 @@ interface Comparison {
 /** Throws `MachineError` without KVM or a C compiler, and `bench-not-comparable` where the two guests saw different CPUs. */
 export async function pairToObservation(rounds: number): Promise<PairToObservation> {
   const identity = resolve(PAIR);
-  const msrs = probeMsrs();
+  const { asked: msrs } = msrExpectation(identity);
   using kvm = openKvm();
   using floor = await Floor.start(identity, msrs);
   const [ours, theirs]: [Round[], Round[]] = [[], []];
