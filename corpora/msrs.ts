@@ -134,16 +134,19 @@ const MOST_OF_A_KIND = 8;
 
 let namesByIndex: ReadonlyMap<number, string> | undefined;
 
+/** The name of an MSR by its index; null where the dictionary has none. An MSR of its own goes before a member of an array. */
+export function msrNameAt(index: number): string | null {
+  namesByIndex ??= new Map([...msrDictionary()].sort((a, b) => membersOf(b) - membersOf(a)).flatMap(namesOf));
+  return namesByIndex.get(index) ?? null;
+}
+
+const membersOf = ({ count = 1 }: MsrDefinition): number => (typeof count === 'number' ? count : MOST_OF_A_KIND);
+
+const namesOf = (definition: MsrDefinition): [number, string][] =>
+  Array.from({ length: membersOf(definition) }, (_, i) => [msrIndex(definition, i), msrName(definition, i)]);
+
 /** `MSR 0x0000010a (IA32_ARCH_CAPABILITIES)`: how messages write an MSR. */
 export function msrLabel(index: number): string {
-  namesByIndex ??= new Map(
-    msrDictionary().flatMap((definition) =>
-      Array.from({ length: typeof definition.count === 'number' ? definition.count : MOST_OF_A_KIND }, (_, i) => [
-        msrIndex(definition, i),
-        msrName(definition, i),
-      ]),
-    ),
-  );
-  const name = namesByIndex.get(index);
+  const name = msrNameAt(index);
   return `MSR ${hex32(index)}${name ? ` (${name})` : ''}`;
 }

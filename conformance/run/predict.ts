@@ -1,9 +1,9 @@
 /** The verdict that follows from host captures and identity alone: nothing is booted. */
-import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
 import type { Reason, Verdict } from '../../corpora/verdict.js';
+import { withAdditions } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
@@ -39,14 +39,3 @@ function onHost({ index, cpuid }: VcpuIdentity, host: HostCapabilities): { missi
     added: alterations(cpuid, withAdditions(cpuid, host.cpuidAdditions), place),
   };
 }
-
-/** The table as a kernel with these additions gives it back: its bits over ours, rows that it adds beside ours. */
-export function withAdditions(table: CpuidTable, additions: CpuidTable): CpuidTable {
-  const own = table.rows.map((row) => unite(row, additions.get(row.leaf, row.subleaf)));
-  return new CpuidTable([...own, ...additions.rows.filter((row) => !table.get(row.leaf, row.subleaf))]);
-}
-
-const unite = (row: CpuidRow, more: CpuidRow | undefined): CpuidRow =>
-  more
-    ? { ...row, ...Object.fromEntries(REGISTERS.map((register) => [register, (row[register] | more[register]) >>> 0])) }
-    : row;

@@ -42,6 +42,14 @@ export class ExpandedCpu {
     this.#cacheSet = cacheSet;
   }
 
+  /** The same CPU with these features off; nothing is expanded anew, as when QEMU filters. */
+  without(names: Iterable<string>): ExpandedCpu {
+    const properties = new Map(this.properties);
+    for (const name of names) properties.set(name, false);
+    const { smp, board, behaviours } = this;
+    return new ExpandedCpu({ properties, smp, board, behaviours, caches: this.#caches, cacheSet: this.#cacheSet });
+  }
+
   on(name: string): boolean {
     return this.properties.get(name) === true;
   }

@@ -69,6 +69,7 @@ void t.test('a shortfall names its features, or the place of bits without a name
       wanted: 0x21,
       offered: 1,
       missing: 0x20,
+      inCpu: 0x20,
     },
   ];
   t.strictSame(
@@ -80,6 +81,12 @@ void t.test('a shortfall names its features, or the place of bits without a name
     ['7.0.EBX[5]'],
   );
   t.match(shortfallReasons(found, { ...named, nameOf: () => 'avx2' }), [
-    { code: 'cpuid-not-offered', bit: 5, message: 'CPUID 7.0.EBX[5] (avx2): contract 1, host offers 0' },
+    {
+      code: 'cpuid-not-offered',
+      bit: 5,
+      layer: 'kernel',
+      message: 'CPUID 7.0.EBX[5] (avx2): contract 1, host offers 0',
+    },
   ]);
+  t.match(shortfallReasons([{ ...found[0]!, inCpu: 0 }], named), [{ layer: 'host-cpu' }]);
 });

@@ -20,6 +20,9 @@ export interface RegisterDifference extends CpuidField {
   readonly got: number;
 }
 
+/** The layer that a difference is laid to, where it depends on the bits of the register. */
+export type LayerOf = (bits: number) => Layer | null;
+
 /**
  * The reasons for one register. Bits that have a name get one each; a difference in bits without any name is one reason for the register
  * (with its bit where it is only one).
@@ -29,15 +32,16 @@ export function registerReasons(
   { wanted, got, ...field }: RegisterDifference,
   differing: number,
   { step, vcpu, nameOf }: ReasonPlace,
-  { code, layer, verb }: { readonly code: string; readonly layer: Layer | null; readonly verb: string },
+  { code, layer, verb }: { readonly code: string; readonly layer: Layer | null | LayerOf; readonly verb: string },
 ): Reason[] {
+  const layerOf: LayerOf = typeof layer === 'function' ? layer : () => layer;
   const name = `CPUID ${fieldName(field)}`;
   const [contract, guest] = [hex32(wanted), hex32(got)];
   const whole = reason({
     code,
     step,
     vcpu,
-    layer,
+    layer: layerOf(differing),
     leaf: hex32(field.leaf),
     subleaf: field.subleaf === null ? null : hex32(field.subleaf),
     register: field.register,
@@ -54,7 +58,7 @@ export function registerReasons(
   return bits.map(({ bit, feature }) => {
     const [before, now] = [(wanted >>> bit) & 1, (got >>> bit) & 1];
     const named = `${name}[${bit}]${feature === null ? '' : ` (${feature})`}`;
-    return { ...whole, bit, feature, message: `${named}: contract ${before}, ${verb} ${now}` };
+    return { ...whole, layer: layerOf(1 << bit), bit, feature, message: `${named}: contract ${before}, ${verb} ${now}` };
   });
 }
 
@@ -66,15 +70,17 @@ function bitsOf(word: number): number[] {
 }
 
 const SHORTFALL = {
-  feature: { code: 'cpuid-not-offered', layer: 'kernel', verb: 'host offers' },
-  content: { code: 'cpuid-content-differs', layer: 'host-cpu', verb: 'host has' },
-  'xsave-layout': { code: 'xsave-layout-differs', layer: 'host-cpu', verb: 'host CPU has' },
+  feature: { code: 'cpuid-not-offered', verb: 'host offers' },
+  content: { code: 'cpuid-content-differs', verb: 'host has' },
+  'xsave-layout': { code: 'xsave-layout-differs', verb: 'host CPU has' },
 } as const;
 
+/** A feature that the CPU has was taken away by the kernel; all else the CPU lacks. */
 export const shortfallReasons = (found: readonly Shortfall[], place: ReasonPlace): Reason[] =>
-  found.flatMap(({ kind, offered, missing, ...field }) =>
-    registerReasons({ ...field, got: offered }, missing, place, SHORTFALL[kind]),
-  );
+  found.flatMap(({ kind, offered, missing, inCpu, ...field }) => {
+    const layer: LayerOf = (bits) => ((bits & ~inCpu) === 0 ? 'kernel' : 'host-cpu');
+    return registerReasons({ ...field, got: offered }, missing, place, { ...SHORTFALL[kind], layer });
+  });
 
 /** The features of shortfalls, for a list of what was forced: names where there are any, else `7.0.EBX[9]`. */
 export const shortfallNames = (found: readonly Shortfall[], nameOf: FeatureNamer): string[] =>

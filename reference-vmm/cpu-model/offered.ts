@@ -114,6 +114,8 @@ export interface Shortfall extends CpuidField {
   readonly offered: number;
   /** The bits at fault. */
   readonly missing: number;
+  /** Those of the bits at fault that the CPU itself has: the kernel took them away. */
+  readonly inCpu: number;
 }
 
 /** All registers of `table` that may not be exposed on `host`, in the table's order; none = the table is offered. */
@@ -124,12 +126,35 @@ export function shortfalls(table: CpuidTable, host: HostCapabilities): Shortfall
 function rowShortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
   if (row.leaf === 0xd && row.subleaf !== null && row.subleaf >= 2) return layoutShortfalls(row, host);
   if (CONTENT_LEAVES.has(row.leaf)) return contentShortfalls(row, host);
+  if (row.leaf === 0x80000008) return [...physBitsShortfall(row, host), ...featureShortfalls(row, host)];
+  return featureShortfalls(row, host);
+}
+
+function featureShortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
   return FEATURE_WORDS.filter(([leaf, subleaf]) => leaf === row.leaf && subleaf === row.subleaf).flatMap(
     ([leaf, subleaf, register]) => {
       const offered = offeredBits(host, { leaf, subleaf, register });
-      return shortfall('feature', row, register, offered, row[register] & ~offered);
+      return shortfall('feature', row, register, offered, row[register] & ~offered, cpuBits(host, row, register));
     },
   );
+}
+
+/** What the CPU itself has of a feature word; KVM's own leaves are in no CPU, and an AMD alias stands for the feature at its other place. */
+function cpuBits(host: HostCapabilities, { leaf, subleaf }: CpuidRow, register: Register): number {
+  // The features that a kernel answers for, whatever the CPU.
+  if (leaf === 0x40000001) return ~0;
+  const own = host.hostCpuid.value(leaf, subleaf, register);
+  return leaf === 0x80000001 && register === 'edx' ? own | (host.hostCpuid.value(1, null, 'edx') & AMD_ALIASES) : own;
+}
+
+/** QEMU shows 40 physical address bits on every host; more of them must be there (SDM vol. 3A, 4.1.4). */
+const ALWAYS_PHYS_BITS = 40;
+
+function physBitsShortfall(row: CpuidRow, host: HostCapabilities): Shortfall[] {
+  const own = host.hostCpuid.value(row.leaf, row.subleaf, 'eax') & 0xff;
+  const wanted = row.eax & 0xff;
+  if (wanted <= Math.max(own, ALWAYS_PHYS_BITS)) return [];
+  return shortfall('content', row, 'eax', ((row.eax & ~0xff) | own) >>> 0, wanted ^ own);
 }
 
 /** Size and place of an XSAVE component belong to the CPU: KVM cannot move them. */
@@ -154,7 +179,14 @@ const shortfall = (
   register: Register,
   offered: number,
   missing: number,
+  own = 0,
 ): Shortfall[] =>
   missing === 0
     ? []
-    : [{ kind, leaf, subleaf, register, wanted: registers[register], offered, missing: missing >>> 0 }];
+    : [
+        {
+          ...{ kind, leaf, subleaf, register, wanted: registers[register], offered },
+          missing: missing >>> 0,
+          inCpu: (missing & own) >>> 0,
+        },
+      ];

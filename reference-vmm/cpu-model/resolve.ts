@@ -1,15 +1,19 @@
 /** Resolves a pair to its CPU identity: the one entry to this folder. */
 import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
+import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity, SmpShape } from '../../corpora/identity.js';
 import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
 import { ONE_CPU, parseSmp } from '../../corpora/smp.js';
+import { bestModel } from './best-model.js';
 import { ExpandedCpu } from './cpu.js';
+import { filterCpu } from './enforce.js';
 import { type Expansion, expand } from './expand.js';
+import { type HostModel, hostFor, hostModelChoice, hostProperties, isHostModel, physBits } from './host-model.js';
 import { chooseMachine, type MachineChoice } from './machine.js';
 import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
 import { resetMsrs } from './msrs.js';
-import { type Accelerator, applyOptions, baseProperties } from './properties.js';
+import { type Accelerator, applyOptions, baseProperties, type PropertyMap } from './properties.js';
 import { cpuidTables } from './table.js';
 
 export interface ResolveRequest {
@@ -27,6 +31,8 @@ export interface ResolveRequest {
   readonly release?: string;
   /** Default: kvm. */
   readonly accelerator?: Accelerator;
+  /** For models `host`, `max` and `best` and for `host-phys-bits=on`, which follow it; nothing else looks at it. */
+  readonly host?: HostCapabilities;
 }
 
 /** An identity before its tables, with what led to it. */
@@ -45,6 +51,7 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const definitions = request.definitions ?? builtInDefinitions();
   const spec = typeof request.cpu === 'string' ? parseCpu(request.cpu) : request.cpu;
   const machine = chooseMachine(definitions, request.machine, request.release);
+  if (isHostModel(spec.model)) return resolveHostModel(spec.model, spec, machine, definitions, request);
   const model = chooseModel(definitions, machine, spec.model, request.release);
   const release = request.release ?? oldestRelease(machine, model);
   const deviations =
@@ -52,14 +59,51 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const accelerator = request.accelerator ?? 'kvm';
   const properties = baseProperties(definitions, machine, model, accelerator, deviations);
   const given = applyOptions(properties, spec.options, definitions);
-  const smp =
-    typeof request.smp === 'string' ? parseSmp(request.smp, !machine.board.prefersSockets) : (request.smp ?? ONE_CPU);
+  if (request.host) takeHostPhysBits(properties, request.host);
+  const smp = smpOf(request, machine);
   const behaviours = new Set(deviations.map(({ id }) => id));
   const expansion = expand(properties, given, smp, accelerator, behaviours);
   const { caches } = definitions;
   const cacheSet = caches.models[model.versionName];
   const cpu = new ExpandedCpu({ properties, smp, board: machine.board, behaviours, caches, cacheSet });
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
+}
+
+const smpOf = ({ smp }: ResolveRequest, { board }: MachineChoice): SmpShape =>
+  typeof smp === 'string' ? parseSmp(smp, !board.prefersSockets) : (smp ?? ONE_CPU);
+
+/** `host-phys-bits=on`: the CPU's own, at most `host-phys-bits-limit`. */
+function takeHostPhysBits(properties: PropertyMap, { hostCpuid }: HostCapabilities): void {
+  if (properties.get('host-phys-bits') !== true || properties.get('phys-bits')) return;
+  const limit = properties.get('host-phys-bits-limit') as number;
+  const own = physBits(hostCpuid);
+  properties.set('phys-bits', limit ? Math.min(own, limit) : own);
+}
+
+/** `host`, `max`: features that follow from nothing on the host are left out; what the user asks for stays. */
+function resolveHostModel(
+  name: HostModel,
+  spec: CpuSpec,
+  machine: MachineChoice,
+  definitions: Definitions,
+  request: ResolveRequest,
+): ResolvedCpu {
+  const host = hostFor(`model '${name}'`, request.host);
+  const pair = formatPair({ machine: request.machine, cpu: spec });
+  if (name === 'best') {
+    const resolveOne = (model: string): ResolvedCpu => resolveCpu({ ...request, cpu: { ...spec, model } });
+    return { ...bestModel(realModels(request.machine, definitions), resolveOne, host), pair };
+  }
+  const properties = hostProperties(definitions, machine, name, host);
+  const given = applyOptions(properties, spec.options, definitions);
+  const smp = smpOf(request, machine);
+  const expansion = expand(properties, given, smp, 'kvm');
+  const { caches } = definitions;
+  const expanded = new ExpandedCpu({
+    ...{ properties, smp, board: machine.board, behaviours: new Set<string>(), caches, cacheSet: undefined },
+  });
+  const { cpu } = filterCpu(expanded, host, given);
+  return { pair, machine, model: hostModelChoice(name, host), release: null, cpu, expansion };
 }
 
 /** The contract's release: the oldest that has both; null where nothing is promised. */
@@ -78,7 +122,11 @@ export function resolve(request: ResolveRequest): CpuIdentity {
   return identityOf(resolveCpu(request), request);
 }
 
-function identityOf({ pair, model, cpu }: ResolvedCpu, request: ResolveRequest): CpuIdentity {
+/** The identity of a pair that is looked up already; `cpu` may be a filtered one. */
+export function identityOf(
+  { pair, model, cpu }: Pick<ResolvedCpu, 'pair' | 'model' | 'cpu'>,
+  request: Pick<ResolveRequest, 'machine'>,
+): CpuIdentity {
   const features = [...featureDictionary().names()].filter((name) => cpu.on(name)).sort();
   const vcpus = cpuidTables(cpu);
   return {
@@ -115,6 +163,17 @@ export function listModels(machineName: string, definitions: Definitions = built
     const deprecated = definition.deprecated.some((release) => machine.definition.releases.includes(release));
     return { name, version: versionName, aliasOf, deprecated };
   });
+}
+
+/**
+ * The models of a machine type without names that stand for another: versioned names where the machine type has versions, else
+ * unversioned ones, to which its compat properties bind. Throws `InputError` for an unknown machine type.
+ */
+export function realModels(machineName: string, definitions: Definitions = builtInDefinitions()): string[] {
+  const legacy = definitions.machine(machineName).defaultVersion === 'legacy';
+  return listModels(machineName, definitions)
+    .filter(({ name, aliasOf }) => aliasOf === null && !(legacy && /-v\d+$/.test(name)))
+    .map(({ name }) => name);
 }
 
 /** A machine type as listed. */

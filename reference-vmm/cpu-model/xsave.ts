@@ -39,6 +39,10 @@ const COMPONENTS: readonly Component[] = [
   { bit: 19, features: ['apxf'], size: 0x80, offset: { intel: 0x3c0, amd: 0x3c0 }, align: true },
 ];
 
+/** The features that bring a state component in (QEMU names an XSAVE bit by them too); x87 and SSE come with XSAVE itself. */
+export const componentFeatures = (bit: number): readonly string[] =>
+  bit < 2 ? ['xsave'] : (COMPONENTS.find((one) => one.bit === bit)?.features ?? []);
+
 /** FXSAVE image and XSAVE header. */
 const LEGACY_SIZE = 0x240;
 

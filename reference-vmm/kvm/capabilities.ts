@@ -74,7 +74,7 @@ function leastRow(leaf: number, subleaf: number | null): typeof NOTHING {
 }
 
 /** The bits that came back and were not given; rows without any are left out. */
-function additionsOf(given: CpuidTable, got: CpuidTable): CpuidTable {
+export function additionsOf(given: CpuidTable, got: CpuidTable): CpuidTable {
   const expected = derivedTable(given, POWER_ON);
   const rows = got.rows.map((row): CpuidRow => {
     const before = expected.get(row.leaf, row.subleaf);

@@ -1,0 +1,13 @@
+/** What a kernel that alters CPUID makes of a table: its additions over it. */
+import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
+
+/** The table as a kernel with these additions gives it back: its bits over ours, rows that it adds beside ours. */
+export function withAdditions(table: CpuidTable, additions: CpuidTable): CpuidTable {
+  const own = table.rows.map((row) => unite(row, additions.get(row.leaf, row.subleaf)));
+  return new CpuidTable([...own, ...additions.rows.filter((row) => !table.get(row.leaf, row.subleaf))]);
+}
+
+const unite = (row: CpuidRow, more: CpuidRow | undefined): CpuidRow =>
+  more
+    ? { ...row, ...Object.fromEntries(REGISTERS.map((register) => [register, (row[register] | more[register]) >>> 0])) }
+    : row;
