@@ -7,6 +7,7 @@ import { agentCommand } from './commands/agent.js';
 import { convertCommand } from './commands/convert.js';
 import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
+import { hostCommand } from './commands/host.js';
 import { labCommand } from './commands/lab.js';
 import { machinesCommand } from './commands/machines.js';
 import { modelsCommand } from './commands/models.js';
@@ -29,6 +30,7 @@ const COMMANDS = [
   diffCommand,
   convertCommand,
   vmmCommand,
+  hostCommand,
   agentCommand,
   labCommand,
   startCommand,
