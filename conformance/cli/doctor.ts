@@ -1,7 +1,7 @@
 /** What this machine can do: each check with its finding, and for each "no" its reason and its cure. */
 import { spawnSync } from 'node:child_process';
 import { GuestAbiError } from '../../corpora/errors.js';
-import { LocalHost } from '../hosts/local.js';
+import { openLocalHost } from '../hosts/local.js';
 import { altersCpuid } from '../hosts/summary.js';
 
 export interface Check {
@@ -22,7 +22,7 @@ export async function diagnose(): Promise<Check[]> {
 
 async function checkKvm(): Promise<Check> {
   try {
-    await using host = await LocalHost.open();
+    await using host = await openLocalHost();
     const { kernel, module, cpu, note } = host.summary;
     const exact = !altersCpuid(host.capabilities);
     return {

@@ -1,7 +1,8 @@
 /** From `--host` to hosts, opened. */
 import { InputError, MachineError } from '../../corpora/errors.js';
 import type { Host } from '../hosts/host.js';
-import { LocalHost } from '../hosts/local.js';
+import { openLocalHost } from '../hosts/local.js';
+import { openSshHost } from '../hosts/ssh.js';
 import { shownOn } from './lab.js';
 import { progressLine } from './progress.js';
 
@@ -18,7 +19,9 @@ export async function openHosts(names: readonly string[] = ['local']): Promise<O
     await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
   };
   try {
-    if (names.includes('local')) hosts.push(await LocalHost.open());
+    if (names.includes('local')) hosts.push(await openLocalHost());
+    for (const name of names.filter((one) => one.startsWith('ssh:')))
+      hosts.push(await openSshHost(name.slice('ssh:'.length)));
     hosts.push(...(await openLab(names.filter((name) => name.startsWith('lab:')))));
   } catch (error) {
     await close();
@@ -42,8 +45,8 @@ async function openLab(names: readonly string[]): Promise<readonly Host[]> {
 }
 
 function checkName(name: string): void {
-  if (name === 'local' || name.startsWith('lab:')) return;
-  if (/^(ssh|recorded):/.test(name))
+  if (name === 'local' || /^(lab|ssh):/.test(name)) return;
+  if (/^recorded:/.test(name))
     throw new MachineError('host-kind-missing', `hosts of the kind '${name.split(':')[0]}:' are not in this version`, {
       given: name,
     });

@@ -6,7 +6,8 @@ import { conclude, isBreak, type ResultLog, totalsOf } from '../../reports/resul
 import { conclusionLine, hostLines, tableLines, textPainter } from '../../reports/text.js';
 import type { Host } from '../hosts/host.js';
 import { isLabReady } from '../hosts/lab/setup.js';
-import { LocalHost } from '../hosts/local.js';
+import { openLocalHost } from '../hosts/local.js';
+import { ProcessHost } from '../hosts/process-host.js';
 import { altersCpuid } from '../hosts/summary.js';
 import { type Cell, cellsOf } from '../run/cell.js';
 import { control, PLANTS, type PlantEnd } from '../run/control.js';
@@ -35,25 +36,25 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   say(`guest-abi ${PACKAGE_VERSION}   Does a guest see the same CPU tomorrow as today?`);
   const pairs = pairsOf(definitionsOf(options.corpora));
   const local = await openLocal();
-  const exact = local instanceof LocalHost && !altersCpuid(local.capabilities);
+  const exact = local instanceof ProcessHost && !altersCpuid(local.capabilities);
   await using lab = exact ? null : await openLab(options);
-  const hosts = exact ? [local] : (lab?.hosts ?? (local instanceof LocalHost ? [local] : []));
-  if (!(local instanceof LocalHost)) say(`No KVM on this machine: ${local.message}`);
+  const hosts = exact ? [local] : (lab?.hosts ?? (local instanceof ProcessHost ? [local] : []));
+  if (!(local instanceof ProcessHost)) say(`No KVM on this machine: ${local.message}`);
   try {
-    const shown = [...(local instanceof LocalHost ? [local] : []), ...(lab?.hosts ?? [])];
+    const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? [])];
     say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
     const writer = LogWriter.create(undefined);
     const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
     const text = textOptions(options);
     say(tableLines(log.cells, textPainter(text.color), text.verbose).join('\n'));
-    const observed = local instanceof LocalHost && !exact ? await observeAltered(pairs, local, say) : null;
+    const observed = local instanceof ProcessHost && !exact ? await observeAltered(pairs, local, say) : null;
     const caught = await playControl(hosts, local, pairs, say);
     say(meaning(log, hosts));
     say(`Next: guest-abi verify --help        log: ${writer.file}`);
     if (options.json) printJson('start', { run: jsonReport(log), observed, control: caught });
     return caught.some((plant) => !plant.caught) ? EXIT.broken : CONCLUSION_EXIT[conclude(log.cells)];
   } finally {
-    if (local instanceof LocalHost) await local[Symbol.asyncDispose]();
+    if (local instanceof ProcessHost) await local[Symbol.asyncDispose]();
   }
 }
 
@@ -76,9 +77,9 @@ function cellsFor(pairs: Pairs, hosts: readonly Host[]): Cell[] {
   ];
 }
 
-async function openLocal(): Promise<LocalHost | GuestAbiError> {
+async function openLocal(): Promise<ProcessHost | GuestAbiError> {
   try {
-    return await LocalHost.open();
+    return await openLocalHost();
   } catch (error) {
     if (error instanceof GuestAbiError) return error;
     throw error;
@@ -104,7 +105,7 @@ async function openLab({ offline }: StartOptions): Promise<OpenHosts | null> {
 }
 
 /** On a kernel that alters CPUID: the same pairs once more, to see that nothing changes beyond that. */
-async function observeAltered(pairs: Pairs, local: LocalHost, say: (text: string) => void) {
+async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: string) => void) {
   const cells = cellsOf(pairs, [local], ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate']);
   const writer = LogWriter.create(undefined, 'altered');
   const log = await runLogged(cells, { ...runOptions({ allowAltered: true, forceFeatures: true }), jobs: 2 }, writer);
@@ -118,11 +119,11 @@ async function observeAltered(pairs: Pairs, local: LocalHost, say: (text: string
 
 async function playControl(
   hosts: readonly Host[],
-  local: LocalHost | GuestAbiError,
+  local: ProcessHost | GuestAbiError,
   pairs: Pairs,
   say: (text: string) => void,
 ): Promise<PlantEnd[]> {
-  const host = local instanceof LocalHost ? local : hosts[0];
+  const host = local instanceof ProcessHost ? local : hosts[0];
   if (!host) return [];
   const ends = await control(host, pairs[0]!.identity);
   say(`Control: ${PLANTS.length} planted changes, ${ends.filter(({ caught }) => caught).length} caught`);

@@ -1,6 +1,8 @@
 /** Joins unix sockets of two hosts that share no file system, so that a guest can migrate between them. */
 import { createServer, connect as netConnect, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { InputError } from '../../corpora/errors.js';
 import type { AgentSession } from './host.js';
 
 /**
@@ -51,4 +53,13 @@ async function acceptOne(path: string): Promise<Duplex> {
     socket.once('end', () => stream.push(null));
   });
   return stream;
+}
+
+/** stdin and stdout to the socket that the words `connect PATH` or `listen PATH` name; one byte on stdout says that it stands. */
+export async function pipeSocket([kind, path]: readonly string[]): Promise<void> {
+  if ((kind !== 'connect' && kind !== 'listen') || !path)
+    throw new InputError('bad-socket', '--socket takes: connect PATH, or listen PATH', { given: `${kind} ${path}` });
+  const socket = await localSocket(kind, path);
+  process.stdout.write('\n');
+  await Promise.race([pipeline(process.stdin, socket), pipeline(socket, process.stdout)]);
 }

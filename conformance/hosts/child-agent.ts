@@ -2,16 +2,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { AgentClient } from './agent/client.js';
-import { localSocket } from './bridge.js';
 import type { AgentSession } from './host.js';
 
 const HELLO_DEADLINE_MS = 20_000;
 /** Bytes of stderr kept for messages. */
 const TAIL = 2000;
 
-/** Starts `command` and waits for the agent's hello. What the child says on stderr is kept for errors. */
+/** Starts `command` and waits for the agent's hello; `socket` reaches the sockets of its host. What the child says on stderr is kept for errors. */
 export async function openChildAgent(
   command: readonly string[],
+  socket: AgentSession['socket'],
 ): Promise<AgentSession & { readonly lastWords: () => string }> {
   const [file, ...args] = command;
   const child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'pipe'] });
@@ -23,7 +23,7 @@ export async function openChildAgent(
   const end = () => endChild(child);
   try {
     const agent = await AgentClient.connect(child.stdout, child.stdin, HELLO_DEADLINE_MS, () => lastWords);
-    return { agent, socket: localSocket, lastWords: () => lastWords, [Symbol.asyncDispose]: end };
+    return { agent, socket, lastWords: () => lastWords, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     throw error;

@@ -2,6 +2,11 @@
 import { Command } from 'commander';
 
 export const agentCommand = (): Command =>
-  new Command('agent').description('serve a conformance runner over stdin and stdout (JSON lines)').action(async () => {
-    await import('../../hosts/agent/main.js');
-  });
+  new Command('agent')
+    .description('serve a conformance runner over stdin and stdout (JSON lines)')
+    .option('--socket <kind...>', 'instead: stdin and stdout to a unix socket; connect PATH, or listen PATH')
+    .action(async ({ socket }: { socket?: readonly string[] }) => {
+      if (!socket) return void (await import('../../hosts/agent/main.js'));
+      const { pipeSocket } = await import('../../hosts/bridge.js');
+      await pipeSocket(socket);
+    });
