@@ -27,7 +27,7 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
   const host = opened.hosts[0]!;
   const { result, judgement } = await runCell(
     { identity, smp: request.smp, hosts: [host], scenario: 'boot' },
-    runOptions(options),
+    { ...runOptions(options), definitions },
   );
   const { pair, verdict, predicted, forced, reasons } = result;
   if (options.json) {

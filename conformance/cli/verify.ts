@@ -51,7 +51,7 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   await using opened = await openHosts(options.host);
   const all = cellsOf(pairs, opened.hosts, options.scenario ?? SCENARIOS);
   const cells = options.shard ? shard(all, ...options.shard) : all;
-  const run = { ...runOptions(options), jobs: options.jobs };
+  const run = { ...runOptions(options), jobs: options.jobs, definitions };
   if (options.list) return list(cells, run, options.json ?? false);
   const writer = options.resume ? LogWriter.resume(options.resume) : LogWriter.create(options.log);
   const log = await runLogged(cells, run, writer);

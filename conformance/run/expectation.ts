@@ -1,4 +1,6 @@
 /** What the guest of a cell must see: the frozen contract of its pair where there is one, else what the pair resolves to. */
+import { contractOf } from '../../corpora/contracts.js';
+import type { Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
 import type { Reason } from '../../corpora/verdict.js';
@@ -14,8 +16,10 @@ export interface CellExpectation {
   readonly broken: readonly Reason[];
 }
 
-export function expectationOf(identity: CpuIdentity): CellExpectation {
-  return { vcpus: identity.vcpus, evidence: 'resolved-only', broken: [] };
+export function expectationOf(identity: CpuIdentity, smp: string, definitions?: Definitions): CellExpectation {
+  const contract = contractOf(identity.pair, smp, definitions);
+  if (!contract) return { vcpus: identity.vcpus, evidence: 'resolved-only', broken: [] };
+  return { ...contract, broken: brokenDefinitions(contract.vcpus, identity) };
 }
 
 /** Every bit in which the definitions of today resolve otherwise than the contract. */

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { identityToJson } from '../../corpora/identity.js';
 import type { CellResult } from '../../corpora/verdict.js';
@@ -19,6 +20,8 @@ export interface RunOptions {
   readonly forceFeatures: boolean;
   /** Cells at a time. */
   readonly jobs: number;
+  /** Where contracts are; default: those of the package. */
+  readonly definitions?: Definitions;
   readonly signal?: AbortSignal;
   /** A kernel fault to plant, for the control. */
   readonly fault?: Fault;
@@ -58,7 +61,7 @@ export async function* runCells(
 /** Runs one cell to its verdict. */
 export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd> {
   const started = performance.now();
-  const { vcpus, evidence, broken } = expectationOf(cell.identity);
+  const { vcpus, evidence, broken } = expectationOf(cell.identity, cell.smp, options.definitions);
   const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
   const msrs = msrExpectation(cell.identity, forcedOn);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));

@@ -1,6 +1,6 @@
 /** migrate: the guest moves to another process, host after host along the path; it dumps after each hop. */
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
 import { bootSteps, lastBootStep } from './boot.js';
 import type { Stage, Step } from './scenario.js';
@@ -36,7 +36,8 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
 async function* hop(source: Place, destination: Place, stage: Stage, name: string): AsyncGenerator<Step> {
   const socket = join(stage.folder, `${name}.sock`);
   await destination.session.agent.call('listen', { ...stage.request, socket });
-  if (source.host !== destination.host) await bridge(source.session, destination.session, socket);
+  const apart = source.host !== destination.host;
+  await using _link = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
   const sent = await source.session.agent.call('send', { socket });
   if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
   yield {
@@ -44,11 +45,4 @@ async function* hop(source: Place, destination: Place, stage: Stage, name: strin
     outcome: await destination.session.agent.call('received', {}),
     like: { step: lastBootStep(stage), sameBoot: true },
   };
-}
-
-/** Joins a socket on the source's host with the one on which the destination listens. */
-async function bridge(source: AgentSession, destination: AgentSession, path: string): Promise<void> {
-  const [from, to] = await Promise.all([source.socket('listen', path), destination.socket('connect', path)]);
-  // A link that breaks is told by the agents, on both sides.
-  Promise.all([pipeline(from, to), pipeline(to, from)]).catch(() => undefined);
 }
