@@ -87,6 +87,24 @@ void t.test('a state that was loaded is the state that was saved, time aside', n
   );
 });
 
+void t.test('the TSC of a guest that was saved within its first second does not run back', needsKvm, async (t) => {
+  using kvm = openKvm();
+  using source = flatMachine(kvm, COUNTER);
+  count(source);
+  const saved = source.saveState();
+  const tscOf = (state: MachineState) => state.vcpus[0]!.msrs.find(({ index }) => index === 0x10)!.value;
+  const second = BigInt(saved.vcpus[0]!.tscKhz) * 1000n;
+  const early = {
+    ...saved.vcpus[0]!,
+    msrs: saved.vcpus[0]!.msrs.map((msr) => (msr.index === 0x10 ? { ...msr, value: second / 2n } : msr)),
+  };
+  const state = { ...saved, vcpus: [early] };
+  using destination = emptyMachine(kvm, state);
+  t.strictSame(destination.loadState(state), []);
+  const tsc = tscOf(destination.saveState());
+  t.ok(tsc >= second / 2n, `it was ${second / 2n}, and is ${tsc}`);
+});
+
 void t.test('every byte of a snapshot counts: any one changed is refused, and every cut', needsKvm, async (t) => {
   using kvm = openKvm();
   using source = flatMachine(kvm, COUNTER);

@@ -70,6 +70,7 @@ export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination'
   return [
     ...giveTscKhz(vcpu, state, step),
     ...give(TRAVELLING_PARTS.filter((part) => part !== 'mp-state')),
+    ...partTsc(vcpu, state),
     ...setMsrs(vcpu, inSetOrder(state.msrs), state.index, step).map(({ reason: why }) => why),
     ...give(['mp-state']),
   ];
@@ -107,6 +108,21 @@ function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string): Rea
       message: `TSC of ${tscKhz} kHz, here ${own} kHz: ${error.message}`,
     }),
   );
+}
+
+const TSC = 0x10;
+/** Further from any TSC than a second at any frequency. */
+const FAR = 1n << 62n;
+
+/**
+ * Puts the first vCPU's TSC far away before it is set. KVM takes a value within a second of what the VM's TSC is by now for an attempt
+ * to make vCPUs agree, and keeps its own (Linux arch/x86/kvm/x86.c, `kvm_synchronize_tsc`): a guest that was saved within its first
+ * second would see its TSC run back. The other vCPUs then agree with the first. To KVM, 0 always means to agree.
+ */
+function partTsc(vcpu: Vcpu, { index, msrs }: VcpuState): Reason[] {
+  const tsc = msrs.find((msr) => msr.index === TSC)?.value ?? 0n;
+  if (index === 0 && tsc !== 0n) vcpu.setMsrs([{ index: TSC, value: BigInt.asUintN(64, tsc + FAR) }]);
+  return [];
 }
 
 /** An MSR that did not arrive, and why. */
