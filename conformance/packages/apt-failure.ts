@@ -28,7 +28,7 @@ const FAILURES: readonly Failure[] = [
   {
     says: /Temporary failure resolving|Could not resolve|Could not connect|Unable to connect|Connection (failed|timed out|refused|reset)|Network is unreachable|Cannot initiate the connection|no end after/,
     code: 'no-network',
-    cure: 'the mirror cannot be reached; check the network, or work from what is cached with --offline',
+    cure: 'the mirror cannot be reached; check the network (what is in the cache works without one)',
   },
   {
     says: /does not have a Release file|404 +Not Found|File not found/,

@@ -1,7 +1,7 @@
 /** A private apt: own lists, cache and an empty dpkg status, so that packages of any suite can be fetched and nothing is installed. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { aptFailure } from './apt-failure.js';
 import { type AptSource, formatSource, sourceOf } from './apt-sources.js';
@@ -144,6 +144,15 @@ export async function openApt(
     await writeFile(join(folder, 'apt.conf'), [...privateSettings(folder, lists), ...inherited, ''].join('\n'));
   });
   return new PrivateApt(root, folder, suites, sources);
+}
+
+/** Removes what apt can make again from the lists: some 40 MB for a large suite. */
+export async function trimApt(root: string): Promise<void> {
+  const folder = join(root, 'apt');
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+    await rm(join(folder, name, 'cache', 'pkgcache.bin'), { force: true });
+  }
 }
 
 /** apt.conf(5) of the private state. The lists are shared between states, so no state may clean the others' away. */

@@ -1,5 +1,6 @@
 /** `lab setup` and `lab list`: what the lab needs, how much of it must be loaded, and what is there. */
 import { InputError, MachineError } from '../../../corpora/errors.js';
+import { trimApt } from '../../packages/apt.js';
 import { cacheRoot } from '../../packages/cache.js';
 import { cachedTree, ensureTree, plan, type TreeOptions, type TreeSpec } from '../../packages/package-tree.js';
 import { silent } from '../../packages/progress.js';
@@ -73,6 +74,7 @@ export async function setupLab(request: LabSetupRequest = {}, options: LabSetupO
   for (const spec of specs) await ensureTree(spec, options);
   for (const kernel of offered) await ensureKernel(kernel, options);
   for (const { vmlinuz, modules } of request.files ?? []) await addKernel(vmlinuz, modules, root);
+  await trimApt(root);
   onProgress({ step: 'images of lab hosts', done: null, total: null });
   await ensureHostImages(root);
   const contents = await listLab(root);
