@@ -50,7 +50,12 @@ void t.test('a kernel given as files is listed under its release', async (t) => 
   t.match(own, { id: '6.9.1-own', release: '6.9.1-own', origin: 'file', version: null });
   t.same(await labKernels(root), [own]);
   await t.rejects(addKernel(join(root, 'nowhere'), root, root), { code: 'not-a-kernel', message: /nowhere/ });
-  await mkdir(join(root, 'dir'));
+  const manifest = { schema: 'guest-abi/package-tree/1', packages: [] };
+  await mkdir(join(root, 'trees/kernel-6.9.2'));
+  await writeFile(join(root, 'trees/kernel-6.9.2/manifest.json'), JSON.stringify(manifest));
+  await mkdir(join(root, 'from/6.9.2-cloud-amd64'));
+  const taken = addKernel(join(root, 'from/vmlinuz'), join(root, 'from/6.9.2-cloud-amd64'), root);
+  await t.rejects(taken, { code: 'kernel-exists' });
   await writeFile(join(root, 'file'), '');
   await t.rejects(addKernel(join(root, 'from/vmlinuz'), join(root, 'file'), root), { code: 'not-a-kernel' });
 });

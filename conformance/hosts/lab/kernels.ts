@@ -172,13 +172,22 @@ export function compareVersions(a: string, b: string): number {
 
 /**
  * Puts a kernel given as files into the cache. `modules` is a folder with its modules, at any depth, named as the
- * release (`/lib/modules/6.12.1`). Throws `InputError` where one of them is not there.
+ * release (`/lib/modules/6.12.1`). Throws `InputError` where one of them is not there, or where the cache has a Debian kernel of that release.
  */
 export async function addKernel(vmlinuz: string, modules: string, root: string = cacheRoot()): Promise<LabKernel> {
   await requireInput(vmlinuz, 'a kernel image', (s) => s.isFile());
   await requireInput(modules, 'a folder of modules', (s) => s.isDirectory());
   const release = basename(resolve(modules));
   const folder = join(root, 'trees', `${TREE_PREFIX}${shortId(release)}`);
+  if (await cachedTree(basename(folder), root)) {
+    throw new InputError(
+      'kernel-exists',
+      `the cache has Debian's own kernel ${release}; name the modules' folder otherwise`,
+      {
+        given: modules,
+      },
+    );
+  }
   const kernel: LabKernel = {
     id: shortId(release),
     release,
