@@ -33,6 +33,10 @@ const COMPARE: Readonly<Record<string, (a: number, b: number) => boolean>> = {
 const FIELD = /^([0-9A-F]+)(?:\.([0-9A-F]+))?\.(E[A-D]X)(?:\[(\d+)(?::(\d+))?\])?$/;
 const TOKEN = /\s*([&|!()]|>=|[<>=]|[^\s&|!()<>=]+)/y;
 
+const FEATURE = /^[a-z][a-z0-9-]*$/;
+/** Words that are no feature. */
+const WORDS: ReadonlySet<string> = new Set(['always', 'never', 'family', 'model']);
+
 const conditions = new Map<string, CpuCondition>();
 
 /** Reads a condition. Throws `RangeError` where it is malformed. */
@@ -127,6 +131,10 @@ export function cpuidBits(text: string): CpuidBits {
   };
 }
 
+/** QEMU names of the features that a condition asks for. */
+export const featuresOfCondition = (text: string): string[] =>
+  tokensOf(text).filter((token) => FEATURE.test(token) && !WORDS.has(token) && !(token in VENDORS));
+
 function fact(token: string): CpuCondition {
   if (token === 'always') return () => true;
   if (token === 'never') return () => false;
@@ -137,7 +145,7 @@ function fact(token: string): CpuCondition {
   if (kvmBit !== undefined) return (cpu) => hasBit(cpu.kvmFeatures, kvmBit);
   const [, register, bit] = /^hyperv\.(E[A-D]X)\[(\d+)\]$/.exec(token) ?? [];
   if (register !== undefined) return (cpu) => hasBit(cpu.hypervFeatures(register.toLowerCase() as Register), bit!);
-  if (/^[a-z][a-z0-9-]*$/.test(token)) return (cpu) => cpu.features.has(token);
+  if (FEATURE.test(token)) return (cpu) => cpu.features.has(token);
   const number = cpuNumber(token);
   return (cpu) => number(cpu) !== 0;
 }

@@ -3,12 +3,14 @@ import type { Check } from './check.js';
 import { contractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
 import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
+import { msrDictionaryHolds } from './msrs.js';
 import { volatilityMatches } from './volatility.js';
 
 const CHECKS: readonly Check[] = [
   definitionsAreCanonical,
   contractsAreCanonical,
   volatilityMatches,
+  msrDictionaryHolds,
   koffiIsWalledIn,
   filesIntroduceThemselves,
 ];
