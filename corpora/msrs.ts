@@ -83,7 +83,7 @@ export interface MsrDefinition {
   /** Bits that keep what was written. Bits in neither mask fault when set. */
   readonly writable?: string | readonly MaskPart[];
   /** Bits whose write is swallowed. */
-  readonly ignored?: string;
+  readonly ignored?: string | readonly MaskPart[];
   readonly form?: ValueForm;
   /**
    * Who answers the guest: the `kernel`; the `monitor`, reads and writes; or the monitor `judged` each write by the masks and the form

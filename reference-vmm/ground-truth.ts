@@ -31,16 +31,27 @@ const tableOf = (rows: readonly Row[]): CpuidTable =>
     })),
   );
 
-/** Identities by pair, first vCPU, made of the tables that a QEMU release gave to KVM; features of feature MSRs are not in them. */
+/**
+ * Identities by pair, first vCPU, made of the tables that a QEMU release gave to KVM; features of feature MSRs are not in them. Pairs that
+ * show one table share it.
+ */
 export function qemuIdentities(release: '5.2' | '10.0'): CpuIdentity[] {
   const { pairs, tables } = read<QemuTables>(`qemu-kvm-tables/${release}.json.gz`);
+  const shared = Object.fromEntries(Object.entries(tables).map(([hash, rows]) => [hash, identityOf(tableOf(rows))]));
   return Object.entries(pairs).flatMap(([machine, models]) =>
     Object.entries(models).map(([cpuModel, shapes]) => {
-      const rows = tables[shapes['1'] ?? shapes['8c4t2']!]!;
-      return { ...identityOf(tableOf(rows)), machine, cpuModel, pair: `${machine}/${cpuModel}` };
+      const identity = shared[shapes['1'] ?? shapes['8c4t2']!]!;
+      return { ...identity, machine, cpuModel, pair: `${machine}/${cpuModel}` };
     }),
   );
 }
+
+/** Of pairs that show one table, the first. */
+export const differentIdentities = (): CpuIdentity[] => [
+  ...new Map(
+    [...qemuIdentities('10.0'), ...qemuIdentities('5.2')].map((identity) => [identity.vcpus[0]!.cpuid, identity]),
+  ).values(),
+];
 
 /** MSRs that a QEMU release wrote at start: machine type -> model -> index -> value, hex. */
 export const qemuMsrs = (

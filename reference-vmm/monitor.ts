@@ -2,7 +2,8 @@
 
 import type { CpuidTable } from '../corpora/cpuid.js';
 import { InputError, MachineError } from '../corpora/errors.js';
-import type { CpuIdentity } from '../corpora/identity.js';
+import type { CpuIdentity, MsrValue } from '../corpora/identity.js';
+import { msrLabel } from '../corpora/msrs.js';
 import type { Reason } from '../corpora/verdict.js';
 import { planBoot } from './boot/boot.js';
 import { entryRegs, entrySregs } from './boot/entry.js';
@@ -24,7 +25,14 @@ import { kernelMsrs, limitMsrs, msrLimitReasons } from './msr-limits.js';
 import { MsrPolicy } from './msr-policy.js';
 import { type Realization, type RealizeOptions, realize } from './realize.js';
 import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
-import { giveVcpuState, heldReason, strangeMsrs, takeVcpuState, type VcpuState } from './snapshot/vcpu-state.js';
+import {
+  giveVcpuState,
+  heldReason,
+  strangeMsrs,
+  takeVcpuState,
+  unreadMsrs,
+  type VcpuState,
+} from './snapshot/vcpu-state.js';
 
 export interface MachineOptions {
   /** Names CPUID bits in reasons: `featureName` of corpora/features. */
@@ -234,7 +242,17 @@ export class Machine implements Disposable {
     const vcpu = vm.createVcpu(apicId);
     vcpu.setCpuid2(cpuid);
     vcpu.setMsrs(this.#msrPolicy.kernelResets.filter(({ index }) => !this.#absentMsrs.includes(index)));
-    return takeVcpuState(vcpu, 0, this.#travelling());
+    return this.#take(vcpu, []);
+  }
+
+  /** Throws `MachineError` `msr-not-readable` where the kernel hides an MSR of the identity: a state without it would lose it. */
+  #take(vcpu: Vcpu, held: readonly MsrValue[]): VcpuState {
+    const travelling = this.#travelling();
+    const state = takeVcpuState(vcpu, 0, travelling, held);
+    const unread = isOpen(this.identity) ? [] : unreadMsrs(state, travelling);
+    if (unread.length > 0)
+      throw new MachineError('msr-not-readable', `the kernel does not let ${unread.map(msrLabel).join(', ')} be read`);
+    return state;
   }
 
   /** MSRs that a state carries. Asked only where one is taken: it costs a boot 0.3 ms. */
@@ -250,7 +268,7 @@ export class Machine implements Disposable {
       memoryBytes: this.memoryBytes,
       clock: this.#vm.getClock(),
       devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
-      vcpus: [takeVcpuState(this.#vcpu, 0, this.#travelling(), this.#msrPolicy.save())],
+      vcpus: [this.#take(this.#vcpu, this.#msrPolicy.save())],
       pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
     };
   }

@@ -56,10 +56,9 @@ export function unsound(msr: MsrDefinition): string[] {
 
 const whensOf = (parts: unknown): string[] =>
   Array.isArray(parts) ? parts.flatMap((part: { readonly when?: string }) => part.when ?? []) : [];
-const conditionsOf = ({ exists, reset, writable }: MsrDefinition): string[] => [
+const conditionsOf = ({ exists, reset, writable, ignored }: MsrDefinition): string[] => [
   exists,
-  ...whensOf(reset),
-  ...whensOf(writable),
+  ...[reset, writable, ignored].flatMap(whensOf),
 ];
 const numbersOf = ({ count, writable }: MsrDefinition): string[] => [
   ...(typeof count === 'string' ? [count] : []),

@@ -40,7 +40,7 @@ export const msrDefinitionSchema = z.strictObject({
   reset: reset.optional(),
   access: z.enum(['read-write', 'read', 'write']),
   writable: mask.optional(),
-  ignored: hex64.optional(),
+  ignored: mask.optional(),
   form: z.enum(VALUE_FORMS).optional(),
   held: z.enum(['kernel', 'monitor', 'judged']),
   why: text.optional(),

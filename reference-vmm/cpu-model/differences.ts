@@ -58,7 +58,13 @@ export function registerReasons(
   return bits.map(({ bit, feature }) => {
     const [before, now] = [(wanted >>> bit) & 1, (got >>> bit) & 1];
     const named = `${name}[${bit}]${feature === null ? '' : ` (${feature})`}`;
-    return { ...whole, layer: layerOf(1 << bit), bit, feature, message: `${named}: contract ${before}, ${verb} ${now}` };
+    return {
+      ...whole,
+      layer: layerOf(1 << bit),
+      bit,
+      feature,
+      message: `${named}: contract ${before}, ${verb} ${now}`,
+    };
   });
 }
 

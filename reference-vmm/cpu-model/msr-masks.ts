@@ -9,11 +9,13 @@ export interface MsrMasks {
   readonly ignored: bigint;
 }
 
-export const masksOf = ({ writable = '0x0', ignored = '0x0' }: MsrDefinition, cpu: CpuFacts): MsrMasks => ({
-  writable:
-    typeof writable === 'string' ? BigInt(writable) : writable.reduce((mask, part) => mask | bitsOfPart(part, cpu), 0n),
-  ignored: BigInt(ignored),
+export const masksOf = ({ writable = [], ignored = [] }: MsrDefinition, cpu: CpuFacts): MsrMasks => ({
+  writable: maskOf(writable, cpu),
+  ignored: maskOf(ignored, cpu),
 });
+
+const maskOf = (mask: string | readonly MaskPart[], cpu: CpuFacts): bigint =>
+  typeof mask === 'string' ? BigInt(mask) : mask.reduce((bits, part) => bits | bitsOfPart(part, cpu), 0n);
 
 function bitsOfPart(part: MaskPart, cpu: CpuFacts): bigint {
   if ('field' in part) return BigInt(cpuNumber(part.field)(cpu));

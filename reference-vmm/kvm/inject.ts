@@ -15,6 +15,8 @@ export interface Faults {
   readonly refusesMsr?: (index: number) => boolean;
   /** MSRs that KVM_SET_MSRS reports as set and leaves as they were. */
   readonly losesMsr?: (index: number) => boolean;
+  /** What these MSRs of a new vCPU hold once it has its CPUID. */
+  readonly startsMsrs?: readonly MsrValue[];
   /** MSRs at which KVM_GET_MSRS stops. */
   readonly hidesMsr?: (index: number) => boolean;
   /** What arrives of a part of the state; throw to refuse it. */
@@ -48,7 +50,10 @@ const faultyVm = (vm: Vm, faults: Faults): Vm => ({
 const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   id: vcpu.id,
   enableCap: (capability, ...args) => vcpu.enableCap(capability, ...args),
-  setCpuid2: (table) => vcpu.setCpuid2(faults.setCpuid2?.(table) ?? table),
+  setCpuid2: (table) => {
+    vcpu.setCpuid2(faults.setCpuid2?.(table) ?? table);
+    vcpu.setMsrs(faults.startsMsrs ?? []);
+  },
   getCpuid2: () => faults.getCpuid2?.(vcpu.getCpuid2()) ?? vcpu.getCpuid2(),
   getRegs: () => vcpu.getRegs(),
   setRegs: (regs) => vcpu.setRegs(regs),

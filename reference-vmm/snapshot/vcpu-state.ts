@@ -189,23 +189,28 @@ function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], place: Place): MsrRefusa
     }));
 }
 
-/** MSRs of a state that are not those that travel with its identity: one that this side does not know would be lost, one that lacks would stay as it is. */
+/** MSRs of `travelling` that a state does not carry. */
+export function unreadMsrs({ msrs }: VcpuState, travelling: readonly number[]): number[] {
+  const carried = new Set(msrs.map(({ index }) => index));
+  return travelling.filter((index) => !carried.has(index));
+}
+
+/**
+ * MSRs of a state that are not those that travel with its identity: one that this side does not know would be lost, one that lacks would
+ * stay as it is.
+ */
 export function strangeMsrs(state: VcpuState, travelling: readonly number[], step = 'destination'): Reason[] {
-  const place = { index: state.index, step };
-  const carried = new Set(state.msrs.map(({ index }) => index));
   const known = new Set(travelling);
+  const unknown = state.msrs.filter(({ index }) => !known.has(index));
+  const facts = { step, vcpu: state.index, layer: 'monitor' as const };
   return [
-    ...state.msrs
-      .filter(({ index }) => !known.has(index))
-      .map((msr) => msrReason('msr-unknown', place, msr, null, 'the state carries it and this CPU has none')),
-    ...travelling
-      .filter((index) => !carried.has(index))
-      .map((index) =>
-        reason({
-          ...{ code: 'msr-missing', step, vcpu: state.index, msr: hex32(index), layer: 'monitor' as const },
-          message: `${msrLabel(index)}: this CPU has it and the state does not carry it`,
-        }),
-      ),
+    ...unknown.map((msr) =>
+      msrReason('msr-unknown', { index: state.index, step }, msr, null, 'the state carries it and this CPU has none'),
+    ),
+    ...unreadMsrs(state, travelling).map((index) => {
+      const message = `${msrLabel(index)}: this CPU has it and the state does not carry it`;
+      return reason({ ...facts, code: 'msr-missing', msr: hex32(index), message });
+    }),
   ];
 }
 
