@@ -26,6 +26,7 @@ export const FEATURE_WORDS: readonly Word[] = [
   [0xd, 1, 'ecx'],
   [0xd, 1, 'edx'],
   [0x19, null, 'ebx'],
+  [0x29, null, 'ebx'],
   [0x40000001, null, 'eax'],
   [0x40000001, null, 'edx'],
   [0x80000001, null, 'ecx'],

@@ -2,7 +2,7 @@
 import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
-import type { CpuIdentity, SmpShape } from '../../corpora/identity.js';
+import type { CpuIdentity, MsrValue, SmpShape } from '../../corpora/identity.js';
 import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
 import { ONE_CPU, parseSmp } from '../../corpora/smp.js';
 import { bestModel } from './best-model.js';
@@ -129,6 +129,8 @@ export function identityOf(
 ): CpuIdentity {
   const features = [...featureDictionary().names()].filter((name) => cpu.on(name)).sort();
   const vcpus = cpuidTables(cpu);
+  // Most uses ask for CPUID only, and working out a pair's MSRs takes twice as long as its tables.
+  let msrs: readonly MsrValue[] | undefined;
   return {
     pair,
     machine: request.machine,
@@ -141,7 +143,10 @@ export function identityOf(
     signature: { family: cpu.number('family'), model: cpu.number('model'), stepping: cpu.number('stepping') },
     features,
     vcpus,
-    msrs: resetMsrs({ vcpus, features }, { microcodeRevision: BigInt(cpu.number('ucode-rev')) || null }),
+    get msrs() {
+      msrs ??= resetMsrs({ vcpus, features }, { microcodeRevision: BigInt(cpu.number('ucode-rev')) || null });
+      return msrs;
+    },
   };
 }
 
