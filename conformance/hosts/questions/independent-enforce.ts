@@ -34,7 +34,7 @@ function register(rows: readonly Row[], leaf: number, subleaf: number, name: Nam
 const SETS = new Set(
   `1.0.ecx 1.0.edx 6.0.eax 7.0.ebx 7.0.ecx 7.0.edx 7.1.eax 7.1.ebx 7.1.ecx 7.1.edx 7.2.edx d.0.eax d.0.edx d.1.eax d.1.ecx
   d.1.edx 19.0.ebx 40000001.0.eax 40000001.0.edx 80000001.0.ecx 80000001.0.edx 80000007.0.ebx 80000007.0.edx 80000008.0.ebx
-  8000000a.0.edx 8000001f.0.eax 80000021.0.eax 80000021.0.ecx 80000022.0.eax c0000001.0.edx`.split(/\s+/),
+  8000000a.0.edx 8000001f.0.eax 80000021.0.eax 80000021.0.ecx 80000022.0.eax c0000001.0.edx 29.0.ebx`.split(/\s+/),
 );
 
 /** Leaves that are the hardware's own content. */
