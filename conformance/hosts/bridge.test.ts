@@ -31,7 +31,7 @@ void tap.test('bytes go both ways, and the end of one side reaches the other', a
   });
   await new Promise<void>((resolve) => server.listen(join(b, 'link'), resolve));
   const bridge = await bridgeSockets(sessionIn(a), sessionIn(b), 'link');
-  const client = connect(join(a, 'link'));
+  const client = connect(join(a, bridge.path));
   t.equal(String((await once(client, 'data'))[0]), 'welcome');
   const bytes = Buffer.alloc(3_000_000, 'guest memory ');
   client.end(bytes);
@@ -48,7 +48,7 @@ void tap.test('a bridge that nobody used leaves nothing', async (t) => {
   await new Promise<void>((resolve) => server.listen(join(b, 'link'), resolve));
   const bridge = await bridgeSockets(sessionIn(a), sessionIn(b), 'link');
   await bridge[Symbol.asyncDispose]();
-  const refused = connect(join(a, 'link'));
+  const refused = connect(join(a, bridge.path));
   const [error] = await once(refused, 'error');
   t.match((error as NodeJS.ErrnoException).code, /ENOENT|ECONNREFUSED/);
   server.close();

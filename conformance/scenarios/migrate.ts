@@ -37,8 +37,8 @@ async function* hop(source: Place, destination: Place, stage: Stage, name: strin
   const socket = join(stage.folder, `${name}.sock`);
   await destination.session.agent.call('listen', { ...stage.request, socket });
   const apart = source.host !== destination.host;
-  await using _link = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
-  const sent = await source.session.agent.call('send', { socket });
+  await using bridge = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
+  const sent = await source.session.agent.call('send', { socket: bridge?.path ?? socket });
   if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
   yield {
     name,

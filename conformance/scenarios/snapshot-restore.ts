@@ -11,13 +11,18 @@ export async function* snapshotRestore(stage: Stage): AsyncGenerator<Step> {
     await using session = await first!.warm();
     yield* bootSteps(session.agent, stage);
     await session.agent.call('save', { file });
-    if (second !== first) carried = (await session.agent.call('fetch', { file })).base64;
+    if (second !== first) {
+      carried = (await session.agent.call('fetch', { file })).base64;
+      await session.agent.call('remove', { file });
+    }
   }
   await using session = await (second === first ? second!.open() : second!.warm());
   if (carried !== null) await session.agent.call('put', { file, base64: carried });
+  const outcome = await session.agent.call('restore', { ...stage.request, file });
+  await session.agent.call('remove', { file });
   yield {
     name: 'restore',
-    outcome: await session.agent.call('restore', { ...stage.request, file }),
+    outcome,
     like: { step: lastBootStep(stage), sameBoot: true },
   };
 }

@@ -9,4 +9,6 @@ export const agentCommand = (): Command =>
       if (!socket) return void (await import('../../hosts/agent/main.js'));
       const { pipeSocket } = await import('../../hosts/bridge.js');
       await pipeSocket(socket);
+      // stdin may be open still, with nobody left to hear what comes.
+      process.exit();
     });

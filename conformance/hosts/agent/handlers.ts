@@ -1,6 +1,5 @@
 /** What an agent does on the KVM of its host: one guest at a time. */
-import { mkdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, rmSync } from 'node:fs';
 import { InputError } from '../../../corpora/errors.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
@@ -14,6 +13,7 @@ import { migrateOut } from '../../../reference-vmm/migration/source.js';
 import { readSnapshot, writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
 import { withFault } from './faults.js';
 import { createGuest, identityOf, ProbeGuest } from './guest.js';
+import { inFolder } from './made-folders.js';
 import type { Outcome, Params } from './protocol.js';
 import type { Handlers } from './server.js';
 
@@ -46,6 +46,10 @@ class KvmHandlers {
       fetch: ({ file }) => ({ base64: readFileSync(file).toString('base64') }),
       put: ({ file, base64 }) => {
         writeFileWhole(inFolder(file), [Buffer.from(base64, 'base64')]);
+        return {};
+      },
+      remove: ({ file }) => {
+        rmSync(file, { force: true });
         return {};
       },
       close: () => this.#close(),
@@ -141,12 +145,6 @@ class KvmHandlers {
     this.#guest = null;
     return {};
   }
-}
-
-/** The path, its folder made: a runner's paths need not exist on its hosts. */
-function inFolder(path: string): string {
-  mkdirSync(dirname(path), { recursive: true });
-  return path;
 }
 
 const refused = (reasons: readonly Reason[]): Outcome => ({ kind: 'refused', reasons: [...reasons] });

@@ -2,4 +2,8 @@
 import { kvmHandlers } from './handlers.js';
 import { serveAgent } from './server.js';
 
-await serveAgent(process.stdin, process.stdout, kvmHandlers());
+const handlers = kvmHandlers();
+await serveAgent(process.stdin, process.stdout, handlers);
+handlers[Symbol.dispose]();
+// Whoever asked is gone: a guest that is still awaited will not be asked for.
+process.exit();

@@ -159,6 +159,8 @@ export const OPERATIONS = {
   fetch: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ base64: z.string() }) },
   /** Writes a file on the host. */
   put: { params: z.strictObject({ file: z.string(), base64: z.string() }), result: z.strictObject({}) },
+  /** Removes a file on the host, if there is one. */
+  remove: { params: z.strictObject({ file: z.string() }), result: z.strictObject({}) },
   /** Ends the guest, if there is one. */
   close: { params: z.strictObject({}), result: z.strictObject({}) },
 } as const;
