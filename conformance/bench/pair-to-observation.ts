@@ -1,5 +1,6 @@
 /** One pair from VM creation to decoded observation, beside the C floor: rounds of both take turns, so that noise falls on both. */
 import { MachineError } from '../../corpora/errors.js';
+import type { VcpuObservation } from '../../corpora/observation.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { msrExpectation } from '../probe-msrs.js';
@@ -47,11 +48,15 @@ export async function pairToObservation(rounds: number): Promise<PairToObservati
     theirs.push(floorRound);
   }
   const other = await floor.finish();
-  if (JSON.stringify(seen.cpuid) !== JSON.stringify(other.cpuid) || seen.msrs.length !== other.msrs.length)
-    throw new MachineError('bench-not-comparable', 'the guest of the C floor saw another CPU than ours');
+  if (whatWasSeen(seen) !== whatWasSeen(other))
+    throw new MachineError('bench-not-comparable', 'the guest of the C floor saw another CPU or other MSRs than ours');
   const compare = (part: keyof Round): Comparison => {
     const [own, least] = [ours, theirs].map((list) => quartiles(list.map((round) => round[part]))) as [Spread, Spread];
     return { ours: own, floor: least, ratio: own.median / least.median };
   };
   return { pair: identity.pair, rounds, msrs: msrs.length, observed: compare('observed'), closed: compare('closed') };
 }
+
+/** All that does not count time: of an MSR which, and whether it faulted. */
+const whatWasSeen = ({ cpuid, msrs }: VcpuObservation): string =>
+  JSON.stringify([cpuid, msrs.map((msr) => ({ index: msr.index, ...('fault' in msr ? { fault: msr.fault } : {}) }))]);
