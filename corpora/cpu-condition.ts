@@ -99,8 +99,16 @@ function comparison(what: string, tokens: string[]): CpuCondition {
   return (cpu) => compare(number(cpu), wanted);
 }
 
+const numbers = new Map<string, CpuNumber>();
+
 /** A number of a CPU: `family`, `model`, or a CPUID field such as `A.EAX[15:8]`, doubled by `*2`. Throws `RangeError`. */
 export function cpuNumber(text: string): CpuNumber {
+  const known = numbers.get(text) ?? readNumber(text);
+  numbers.set(text, known);
+  return known;
+}
+
+function readNumber(text: string): CpuNumber {
   if (text === 'family') return (cpu) => cpu.family;
   if (text === 'model') return (cpu) => cpu.model;
   const [, field = '', times = '1'] = /^([^*]+)(?:\*(\d+))?$/.exec(text) ?? [];

@@ -16,16 +16,14 @@ export class CpuFacts {
   readonly cpuid: CpuidTable;
   /** QEMU names of the features that are on; for those that stand in a feature MSR. */
   readonly features: ReadonlySet<string>;
+  /** 12 characters. */
+  readonly vendor: string;
 
   constructor(cpuid: CpuidTable, features: Iterable<string>) {
     this.cpuid = cpuid;
     this.features = new Set(features);
-  }
-
-  /** 12 characters. */
-  get vendor(): string {
-    const { ebx = 0, edx = 0, ecx = 0 } = this.cpuid.get(0) ?? {};
-    return String.fromCharCode(...new Uint8Array(Uint32Array.of(ebx, edx, ecx).buffer));
+    const { ebx = 0, edx = 0, ecx = 0 } = cpuid.get(0) ?? {};
+    this.vendor = String.fromCharCode(...new Uint8Array(Uint32Array.of(ebx, edx, ecx).buffer));
   }
 
   /** As SDM vol. 2A, CPUID leaf 1: the extended family counts only for family 15. */

@@ -30,6 +30,45 @@ const isFeatureMsr = ({ definition: { reset } }: Msr): boolean =>
   typeof reset === 'object' && 'rule' in reset && (reset.rule === 'features' || reset.rule === 'microcode-revision');
 const indicesOf = (msrs: readonly Msr[]): number[] => msrs.map(({ index }) => index);
 
+/** What of a policy follows from the identity alone. */
+interface MsrRules {
+  readonly filter: MsrFilter | null;
+  readonly kernelResets: readonly MsrValue[];
+  readonly msrs: ReadonlyMap<number, Msr>;
+}
+
+function rulesOf(identity: CpuIdentity, vcpu: number): MsrRules {
+  const all = msrsOf(identity, vcpu);
+  const kernel = all.filter(({ definition: { held } }) => held !== 'monitor');
+  const open = isOpen(identity);
+  const given = new Map(identity.msrs.map(({ index, value }) => [index, value]));
+  const resetOf = ({ index, reset, definition }: Msr): bigint =>
+    (definition.volatility.class === 'per-vcpu' ? undefined : given.get(index)) ?? reset!;
+  return {
+    filter: open
+      ? null
+      : denyAllBut(
+          indicesOf(kernel.filter(canRead)),
+          indicesOf(kernel.filter((msr) => canWrite(msr) && msr.definition.held === 'kernel')),
+        ),
+    msrs: new Map((open ? [] : all).map((msr) => [msr.index, { ...msr, reset: canRead(msr) ? resetOf(msr) : null }])),
+    kernelResets: (open
+      ? all.filter(isFeatureMsr)
+      : kernel.filter(({ definition: { travels } }) => travels.how !== 'never')
+    ).map((msr) => ({ index: msr.index, value: resetOf(msr) })),
+  };
+}
+
+/** Rules of each vCPU by identity: one guest after the other has the same. */
+const knownRules = new WeakMap<CpuIdentity, MsrRules[]>();
+
+function rulesOnce(identity: CpuIdentity, vcpu: number): MsrRules {
+  const known = knownRules.get(identity) ?? [];
+  knownRules.set(identity, known);
+  known[vcpu] ??= rulesOf(identity, vcpu);
+  return known[vcpu];
+}
+
 /** Answers of one vCPU, with the values that only the monitor has. */
 export class MsrPolicy {
   /** Null for an open pair, whose guest reaches all that the kernel has. */
@@ -40,24 +79,10 @@ export class MsrPolicy {
   readonly #values = new Map<number, bigint>();
 
   constructor(identity: CpuIdentity, vcpu = 0) {
-    const all = msrsOf(identity, vcpu);
-    const kernel = all.filter(({ definition: { held } }) => held !== 'monitor');
-    const open = isOpen(identity);
-    const given = new Map(identity.msrs.map(({ index, value }) => [index, value]));
-    const resetOf = ({ index, reset, definition }: Msr): bigint =>
-      (definition.volatility.class === 'per-vcpu' ? undefined : given.get(index)) ?? reset!;
-    this.filter = open
-      ? null
-      : denyAllBut(
-          indicesOf(kernel.filter(canRead)),
-          indicesOf(kernel.filter((msr) => canWrite(msr) && msr.definition.held === 'kernel')),
-        );
-    this.#msrs = new Map(
-      (open ? [] : all).map((msr) => [msr.index, { ...msr, reset: canRead(msr) ? resetOf(msr) : null }]),
-    );
-    this.kernelResets = (
-      open ? all.filter(isFeatureMsr) : kernel.filter(({ definition: { travels } }) => travels.how !== 'never')
-    ).map((msr) => ({ index: msr.index, value: resetOf(msr) }));
+    const { filter, kernelResets, msrs } = rulesOnce(identity, vcpu);
+    this.filter = filter;
+    this.kernelResets = kernelResets;
+    this.#msrs = msrs;
   }
 
   /** What the guest gets: a value (0 for a write that is done), or the fault. */

@@ -8,8 +8,22 @@ import { planPvh } from './pvh.js';
 /** Where a flat image is put and started. */
 const FLAT_BASE = 0x10_0000;
 
-/** Plans a boot into `memoryBytes` of RAM. Throws `InputError` on an image that is malformed, of no known kind or too large. */
-export function planBoot({ image, modules = [], append = '' }: BootOptions, memoryBytes: number): BootPlan {
+/** The last plan of each options: one guest after the other boots the same. */
+const plans = new WeakMap<BootOptions, { readonly memoryBytes: number; readonly plan: BootPlan }>();
+
+/**
+ * Plans a boot into `memoryBytes` of RAM; options are values, read once. Throws `InputError` on an image that is malformed, of no
+ * known kind or too large.
+ */
+export function planBoot(options: BootOptions, memoryBytes: number): BootPlan {
+  const known = plans.get(options);
+  if (known?.memoryBytes === memoryBytes) return known.plan;
+  const plan = makePlan(options, memoryBytes);
+  plans.set(options, { memoryBytes, plan });
+  return plan;
+}
+
+function makePlan({ image, modules = [], append = '' }: BootOptions, memoryBytes: number): BootPlan {
   const { name, bytes, protocol = 'auto' } = image;
   const options = { modules, append, memoryBytes };
   const header = findMultibootHeader(bytes);

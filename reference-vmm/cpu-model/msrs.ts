@@ -41,13 +41,15 @@ const lastAnswers = new WeakMap<
 >();
 
 function msrsOfDefinition(definition: MsrDefinition, cpu: CpuFacts, vcpu: number): Msr[] {
-  const masks = masksOf(definition, cpu);
+  const { writable, ignored } = masksOf(definition, cpu);
   const { count = 1 } = definition;
-  return Array.from({ length: typeof count === 'number' ? count : cpuNumber(count)(cpu) }, (_, number) => {
+  const msrs: Msr[] = [];
+  for (let number = 0; number < (typeof count === 'number' ? count : cpuNumber(count)(cpu)); number++) {
     const index = msrIndex(definition, number);
     const reset = resetValue(definition, cpu, { index, number, vcpu });
-    return { index, name: msrName(definition, number), definition, reset, ...masks };
-  });
+    msrs.push({ index, name: msrName(definition, number), definition, reset, writable, ignored });
+  }
+  return msrs;
 }
 
 /** Faults until the guest enables x2APIC mode. */

@@ -8,6 +8,7 @@ import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
+import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
 import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
@@ -29,14 +30,24 @@ const COMMAND_BYTE: Readonly<Record<CommandName, number>> = {
   init: COMMAND.init,
 };
 
+let lastBoot: { readonly msrs: string; readonly options: BootOptions } | undefined;
+
+/** The probe with its request; made once for guests one after the other that are asked the same. */
+function probeBoot(msrs: readonly string[]): BootOptions {
+  const asked = msrs.join();
+  if (lastBoot?.msrs !== asked) {
+    const image = { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') };
+    const request = encodeProbeRequest({ msrs: msrs.map(parseHex32) });
+    lastBoot = { msrs: asked, options: { image, modules: [{ text: 'request', bytes: request }] } };
+  }
+  return lastBoot.options;
+}
+
 /** What `Machine.create` made, or why it refused. */
 export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation =>
   Machine.create(kvm, identity, {
     nameOf: featureName,
-    boot: {
-      image: { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') },
-      modules: [{ text: 'request', bytes: encodeProbeRequest({ msrs: request.msrs.map(parseHex32) }) }],
-    },
+    boot: probeBoot(request.msrs),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
     step,
@@ -45,9 +56,11 @@ export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, s
 /** A guest that was created and not refused. */
 export class ProbeGuest implements Disposable {
   readonly #created: Created;
+  readonly #deadlineMs: number;
 
-  constructor(created: Created) {
+  constructor(created: Created, deadlineMs = DUMP_DEADLINE_MS) {
     this.#created = created;
+    this.#deadlineMs = deadlineMs;
   }
 
   /** Boots the probe, and lets it dump. */
@@ -90,7 +103,7 @@ export class ProbeGuest implements Disposable {
 
   async #dump(): Promise<Outcome> {
     const { machine, altered, forced, readBack } = this.#created;
-    const until = performance.now() + DUMP_DEADLINE_MS;
+    const until = performance.now() + this.#deadlineMs;
     const seen: VcpuObservation[] = [];
     for (;;) {
       const event = await runAsync(machine, { timeoutMs: until - performance.now() });
