@@ -6,6 +6,7 @@ import type { CpuIdentity, MsrValue, SmpShape } from '../../corpora/identity.js'
 import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
 import { ONE_CPU, parseSmp } from '../../corpora/smp.js';
 import { bestModel } from './best-model.js';
+import { refuseContradictions } from './contradictions.js';
 import { ExpandedCpu } from './cpu.js';
 import { filterCpu } from './enforce.js';
 import { type Expansion, expand } from './expand.js';
@@ -65,6 +66,7 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const expansion = expand(properties, given, smp, accelerator, behaviours);
   const { caches } = definitions;
   const cacheSet = caches.models[model.versionName];
+  refuseContradictions(properties, given, expansion, cacheSet !== undefined);
   const cpu = new ExpandedCpu({ properties, smp, board: machine.board, behaviours, caches, cacheSet });
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
 }
