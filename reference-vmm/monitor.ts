@@ -26,6 +26,7 @@ import { MsrPolicy } from './msr-policy.js';
 import { type Realization, type RealizeOptions, realize } from './realize.js';
 import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
 import {
+  constantMsrs,
   giveVcpuState,
   heldReason,
   strangeMsrs,
@@ -97,6 +98,8 @@ export class Machine implements Disposable {
   #absentMsrs: readonly number[] = [];
   /** Events of accesses that were finished before their turn. */
   readonly #events: MachineEvent[] = [];
+  /** Of an open pair, once asked for. */
+  #constantMsrs: ReadonlySet<number> | null = null;
   #fresh = true;
 
   private constructor(kvm: Kvm, vm: Vm, identity: CpuIdentity, options: MachineOptions) {
@@ -257,7 +260,17 @@ export class Machine implements Disposable {
 
   /** MSRs that a state carries. Asked only where one is taken: it costs a boot 0.3 ms. */
   #travelling(): readonly number[] {
-    return travellingMsrs(this.identity, this.#kvm.msrIndices()).filter((index) => !this.#absentMsrs.includes(index));
+    const listed = this.#kvm.msrIndices();
+    const travelling = travellingMsrs(this.identity, listed).filter((index) => !this.#absentMsrs.includes(index));
+    if (!isOpen(this.identity)) return travelling;
+    // Beyond its list a kernel knows MSRs that it answers with constants.
+    this.#constantMsrs ??= new Set(
+      constantMsrs(
+        this.#vcpu,
+        travelling.filter((index) => !listed.includes(index)),
+      ),
+    );
+    return travelling.filter((index) => !this.#constantMsrs!.has(index));
   }
 
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */

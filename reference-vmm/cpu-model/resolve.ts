@@ -100,6 +100,7 @@ function resolveHostModel(
   const given = applyOptions(properties, spec.options, definitions);
   const smp = smpOf(request, machine);
   const expansion = expand(properties, given, smp, 'kvm');
+  refuseContradictions(properties, given, expansion, false);
   const { caches } = definitions;
   const expanded = new ExpandedCpu({
     ...{ properties, smp, board: machine.board, behaviours: new Set<string>(), caches, cacheSet: undefined },

@@ -125,6 +125,13 @@ function partTsc(vcpu: Vcpu, { index, msrs }: VcpuState): Reason[] {
   return [];
 }
 
+/**
+ * MSRs that this kernel reads but does not take back, not even as they are: constants of it, which no guest changes and nothing can
+ * carry. Precondition: the vCPU is stopped.
+ */
+export const constantMsrs = (vcpu: Vcpu, indices: readonly number[]): number[] =>
+  setAll(vcpu, readableMsrs(vcpu, indices)).map(({ index }) => index);
+
 /** An MSR that did not arrive, and why. */
 export interface MsrRefusal {
   readonly msr: MsrValue;
