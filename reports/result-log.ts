@@ -31,7 +31,14 @@ export interface ResultLog {
   readonly complete: boolean;
 }
 
-/** Counts over cells. Forced cells are counted in `forced` only. */
+/** How ids of recorded hosts begin: captures that stood in for kernels. */
+export const RECORDED = 'recorded:';
+
+/** True where a capture answered for one of the cell's hosts: the verdict follows from what was recorded, and proves nothing of a kernel. */
+export const isRecorded = ({ hosts }: Pick<CellResult, 'hosts'>): boolean =>
+  hosts.some((id) => id.startsWith(RECORDED));
+
+/** Counts over cells. Recorded cells are counted in `recorded` only, other forced ones in `forced` only. */
 export interface Totals {
   readonly cells: number;
   readonly byVerdict: Readonly<Record<Verdict, number>>;
@@ -39,6 +46,7 @@ export interface Totals {
   readonly refusedAsPredicted: number;
   readonly unexpected: number;
   readonly forced: Readonly<Record<Verdict, number>>;
+  readonly recorded: Readonly<Record<Verdict, number>>;
 }
 
 /** The run's outcome: `holds`, `broken`, or `nothing-verified` (no cell was identical, and none broke). */
@@ -50,13 +58,20 @@ const zeroes = (): Record<Verdict, number> =>
 export function totalsOf(cells: readonly CellResult[]): Totals {
   const byVerdict = zeroes();
   const forced = zeroes();
-  for (const cell of cells) (cell.forced.length > 0 ? forced : byVerdict)[cell.verdict]++;
+  const recorded = zeroes();
+  const countOf = (cell: CellResult): Record<Verdict, number> => {
+    if (isRecorded(cell)) return recorded;
+    return cell.forced.length > 0 ? forced : byVerdict;
+  };
+  for (const cell of cells) countOf(cell)[cell.verdict]++;
+  const refused = cells.filter((cell) => cell.verdict === 'refused' && cell.predicted === 'refused');
   return {
     cells: cells.length,
     byVerdict,
-    refusedAsPredicted: cells.filter((cell) => cell.verdict === 'refused' && cell.predicted === 'refused').length,
+    refusedAsPredicted: refused.filter((cell) => !isRecorded(cell)).length,
     unexpected: cells.filter(isUnexpected).length,
     forced,
+    recorded,
   };
 }
 
@@ -65,7 +80,7 @@ const BREAKS: readonly Verdict[] = ['changed', 'dropped', 'crashed', 'hung'];
 /** True where a cell shows an ABI break or anything that was not predicted. */
 export const isBreak = (cell: CellResult): boolean => BREAKS.includes(cell.verdict) || isUnexpected(cell);
 
-/** A contract holds where nothing broke and at least `minIdentical` cells were identical without forced features. */
+/** A contract holds where nothing broke and at least `minIdentical` cells were identical on real kernels, without forced features. */
 export function conclude(cells: readonly CellResult[], minIdentical = 1): Conclusion {
   if (cells.some(isBreak)) return 'broken';
   return totalsOf(cells).byVerdict.identical >= minIdentical ? 'holds' : 'nothing-verified';

@@ -1,5 +1,6 @@
 /** The table of pairs x scenarios that the text report shows. */
 import { type CellResult, VERDICTS, type Verdict } from '../corpora/verdict.js';
+import { isRecorded } from './result-log.js';
 
 /** Worst first: what a reader must see when cells of one place differ. */
 const BY_WEIGHT: readonly Verdict[] = [
@@ -43,7 +44,7 @@ export function summarize(cells: readonly CellResult[]): { verdict: Verdict | nu
   if (cells.length === 0) return { verdict: null, text: '-' };
   const verdict = BY_WEIGHT.find((candidate) => cells.some((cell) => cell.verdict === candidate))!;
   const many = cells.filter((cell) => cell.verdict === verdict).length;
-  const mark = cells.some((cell) => cell.forced.length > 0) ? '*' : '';
+  const mark = `${cells.some((cell) => cell.forced.length > 0) ? '*' : ''}${cells.some(isRecorded) ? '~' : ''}`;
   return { verdict, text: `${verdict}${mark}${many === cells.length ? '' : ` ${many}/${cells.length}`}` };
 }
 
@@ -58,7 +59,7 @@ function columnOf(cell: CellResult): string {
   return `${cell.scenario === 'migrate' ? '' : `${cell.scenario} `}${cell.hosts.map(shortHost).join('>')}`;
 }
 
-const shortHost = (id: string): string => /^lab:(\d+\.\d+)/.exec(id)?.[1] ?? id;
+const shortHost = (id: string): string => /^(?:lab:|recorded:.*\/)(\d+\.\d+)/.exec(id)?.[1] ?? id;
 
 /** All verdicts that occur, in the order of `VERDICTS`. */
 export const verdictsOf = (cells: readonly CellResult[]): Verdict[] =>

@@ -103,12 +103,19 @@ export function conclusionLine(cells: readonly CellResult[], minIdentical?: numb
       .map((verdict) => `${byVerdict[verdict]} ${verdict}`),
     ...(unexpected ? [`${unexpected} unexpected`] : []),
   ].join(', ');
-  const forcedCells = Object.entries(totals.forced).filter(([, many]) => many > 0);
-  const forced = forcedCells.length
-    ? `; with forced features (*), counted apart: ${forcedCells.map(([verdict, many]) => `${many} ${verdict}`).join(', ')}`
-    : '';
+  const apart = [
+    ...countedApart('with forced features (*)', totals.forced),
+    ...countedApart('on recorded hosts (~), where no kernel ran', totals.recorded),
+  ].join('');
   const word = { holds: 'Holds', broken: 'BROKEN', 'nothing-verified': 'Nothing verified' }[
     conclude(cells, minIdentical)
   ];
-  return `${word}: ${counts}${forced}`;
+  return `${word}: ${counts}${apart}`;
+}
+
+/** `; with forced features (*), counted apart: 3 identical`, or nothing. */
+function countedApart(what: string, counts: Readonly<Record<Verdict, number>>): string[] {
+  const present = Object.entries(counts).filter(([, many]) => many > 0);
+  if (present.length === 0) return [];
+  return [`; ${what}, counted apart: ${present.map(([verdict, many]) => `${many} ${verdict}`).join(', ')}`];
 }

@@ -1,5 +1,6 @@
 /** From `--host` to hosts, opened. */
-import { InputError, MachineError } from '../../corpora/errors.js';
+import { InputError } from '../../corpora/errors.js';
+import { RECORDED } from '../../reports/result-log.js';
 import type { Host } from '../hosts/host.js';
 import { openLocalHost } from '../hosts/local.js';
 import { openSshHost } from '../hosts/ssh.js';
@@ -23,6 +24,7 @@ export async function openHosts(names: readonly string[] = ['local']): Promise<O
     for (const name of names.filter((one) => one.startsWith('ssh:')))
       hosts.push(await openSshHost(name.slice('ssh:'.length)));
     hosts.push(...(await openLab(names.filter((name) => name.startsWith('lab:')))));
+    for (const name of names.filter((one) => one.startsWith(RECORDED))) hosts.push(await openRecorded(name));
   } catch (error) {
     await close();
     throw error;
@@ -44,12 +46,13 @@ async function openLab(names: readonly string[]): Promise<readonly Host[]> {
   }
 }
 
+async function openRecorded(name: string): Promise<Host> {
+  const { RecordedHost } = await import('../hosts/recorded/recorded-host.js');
+  return RecordedHost.open(name.slice(RECORDED.length));
+}
+
 function checkName(name: string): void {
-  if (name === 'local' || /^(lab|ssh):/.test(name)) return;
-  if (/^recorded:/.test(name))
-    throw new MachineError('host-kind-missing', `hosts of the kind '${name.split(':')[0]}:' are not in this version`, {
-      given: name,
-    });
+  if (name === 'local' || /^(lab|ssh|recorded):/.test(name)) return;
   throw new InputError('unknown-host', `unknown host '${name}': local, lab:KERNEL, ssh:USER@HOST or recorded:FILE`, {
     given: name,
   });

@@ -2,10 +2,14 @@
 import { existsSync } from 'node:fs';
 import { Definitions } from '../../corpora/definitions.js';
 import { InputError, unknownName } from '../../corpora/errors.js';
+import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
-import { formatCpu, parsePair } from '../../corpora/pair.js';
+import { formatCpu, parseCpu, parsePair } from '../../corpora/pair.js';
 import { formatSmp, parseSmp } from '../../corpora/smp.js';
+import { isHostModel } from '../../reference-vmm/cpu-model/host-model.js';
 import { listMachines, listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
+import type { Host } from '../hosts/host.js';
+import type { CellPair } from '../run/cell.js';
 import { globMatcher, isGlob } from './options.js';
 
 export interface PairOptions {
@@ -57,8 +61,37 @@ export function onePair(options: PairOptions, definitions: Definitions): PairReq
   return pair!;
 }
 
-export const resolvePair = ({ machine, cpu, smp }: PairRequest, definitions: Definitions): CpuIdentity =>
-  resolve({ machine, cpu, smp: parseSmp(smp), definitions });
+/** `host`: for a pair that follows it. Throws `InputError` as `resolve` does. */
+export const resolvePair = (
+  { machine, cpu, smp }: PairRequest,
+  definitions: Definitions,
+  host?: HostCapabilities,
+): CpuIdentity => resolve({ machine, cpu, smp: parseSmp(smp), definitions, ...(host === undefined ? {} : { host }) });
+
+/** True where the identity is a function of the host: models `host`, `max`, `best`, and `host-phys-bits`. */
+export function followsHost({ cpu }: PairRequest): boolean {
+  const { model, options } = parseCpu(cpu);
+  return isHostModel(model) || options.some(({ name }) => name.replaceAll('_', '-') === 'host-phys-bits');
+}
+
+/** Each pair once, or where it follows its host once for each host. Pairs that follow none are resolved before `hosts` is asked. */
+export function pairsOn(
+  requests: readonly PairRequest[],
+  definitions: Definitions,
+): (hosts: readonly Host[]) => CellPair[] {
+  const fixed = new Map(
+    requests.filter((one) => !followsHost(one)).map((one) => [one, resolvePair(one, definitions)] as const),
+  );
+  return (hosts) =>
+    requests.flatMap((request): CellPair[] => {
+      const { smp } = request;
+      const identity = fixed.get(request);
+      if (identity) return [{ identity, smp }];
+      return hosts.map((host) => ({
+        ...{ identity: resolvePair(request, definitions, host.capabilities), smp, madeOn: host },
+      }));
+    });
+}
 
 function expandMachine(machine: string, definitions: Definitions): string[] {
   if (!isGlob(machine)) return [machine];

@@ -4,11 +4,12 @@ import { hex32 } from '../../corpora/hex.js';
 import { vcpuObservationToJson } from '../../corpora/observation.js';
 import { reasonLines } from '../../reports/reasons.js';
 import { conclude } from '../../reports/result-log.js';
+import type { CellPair } from '../run/cell.js';
 import { runCell } from '../run/runner.js';
 import { openHosts } from './hosts.js';
 import { cpuidLines } from './identity-text.js';
 import { type CommonOptions, print, printJson } from './output.js';
-import { definitionsOf, onePair, type PairOptions, resolvePair } from './pairs.js';
+import { definitionsOf, onePair, type PairOptions, pairsOn } from './pairs.js';
 import { CONCLUSION_EXIT, runOptions } from './verify.js';
 
 export interface ProbeOptions extends CommonOptions, PairOptions {
@@ -22,9 +23,10 @@ export interface ProbeOptions extends CommonOptions, PairOptions {
 export async function probe(options: ProbeOptions): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
   const request = onePair(options, definitions);
-  const identity = resolvePair(request, definitions);
+  const pairs = pairsOn([request], definitions);
   await using opened = await openHosts(options.host);
   const host = opened.hosts[0]!;
+  const [{ identity }] = pairs([host]) as [CellPair];
   const { result, judgement } = await runCell(
     { identity, smp: request.smp, hosts: [host], scenario: 'boot' },
     { ...runOptions(options), definitions },

@@ -11,7 +11,7 @@ import { type RunOptions, runCells } from '../run/runner.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { openHosts } from './hosts.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
-import { definitionsOf, type PairOptions, resolvePair, selectPairs } from './pairs.js';
+import { definitionsOf, type PairOptions, pairsOn, selectPairs } from './pairs.js';
 import { progressLine } from './progress.js';
 
 export interface VerifyOptions extends CommonOptions, PairOptions {
@@ -46,10 +46,10 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   const requests = selectPairs(options, definitions);
   if (requests.length === 0)
     throw new InputError('no-pair', 'name pairs: --machine M --cpu C (globs allowed), or --pair M/C');
-  const pairs = requests.map((request) => ({ identity: resolvePair(request, definitions), smp: request.smp }));
+  const pairs = pairsOn(requests, definitions);
   const before = options.against ? readLog(options.against) : null;
   await using opened = await openHosts(options.host);
-  const all = cellsOf(pairs, opened.hosts, options.scenario ?? SCENARIOS);
+  const all = cellsOf(pairs(opened.hosts), opened.hosts, options.scenario ?? SCENARIOS);
   const cells = options.shard ? shard(all, ...options.shard) : all;
   const run = { ...runOptions(options), jobs: options.jobs, definitions };
   if (options.list) return list(cells, run, options.json ?? false);

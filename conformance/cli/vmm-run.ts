@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
 import { splitModuleList } from '../../reference-vmm/boot/boot.js';
+import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { Machine, runAsync } from '../../reference-vmm/monitor.js';
 import { reasonLines } from '../../reports/reasons.js';
 import { type CommonOptions, printJson, warn } from './output.js';
-import { definitionsOf, onePair, resolvePair } from './pairs.js';
+import { definitionsOf, followsHost, onePair, resolvePair } from './pairs.js';
 
 export interface VmmRunOptions extends CommonOptions {
   readonly machine: string;
@@ -34,7 +35,8 @@ const SHUTDOWN = 0;
 /** Runs the guest to its end. Exit code: the guest's debug-exit code 0 gives 0, anything else 1. */
 export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
-  const identity = resolvePair(onePair({ machine: [options.machine], cpu: [options.cpu] }, definitions), definitions);
+  const request = onePair({ machine: [options.machine], cpu: [options.cpu] }, definitions);
+  const fixed = followsHost(request) ? null : resolvePair(request, definitions);
   const boot = {
     image: { name: options.kernel, bytes: readInput(options.kernel) },
     modules: splitModuleList(options.initrd ?? '').map(({ file, text }) => ({ text, bytes: readInput(file) })),
@@ -42,6 +44,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   };
   const serial: number[] = [];
   using kvm = openKvm();
+  const identity = fixed ?? resolvePair(request, definitions, hostCapabilities(kvm));
   const created = Machine.create(kvm, identity, {
     nameOf: featureName,
     memoryBytes: options.memory * 1024 * 1024,

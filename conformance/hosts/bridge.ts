@@ -11,13 +11,15 @@ export interface Bridge extends AsyncDisposable {
   readonly path: string;
 }
 
+/** The source's end of a link to `path`. Not `path` itself: both hosts may be one machine (ssh to this one), which has one file of a name. */
+export const nearSocket = (path: string): string => `${path}.near`;
+
 /**
  * Makes a socket on the source's host lead to `path` on the destination's, where an agent listens already. One connection,
  * both ways; the end of either side ends the other.
  */
 export async function bridgeSockets(source: AgentSession, destination: AgentSession, path: string): Promise<Bridge> {
-  // Not `path` itself: both hosts may be one machine (ssh to this one), which has one file of a name.
-  const near = `${path}.near`;
+  const near = nearSocket(path);
   const from = await source.socket('listen', near);
   const to = await destination.socket('connect', path).catch(async (error: unknown) => {
     await cut(from);

@@ -16,17 +16,25 @@ export interface Cell {
 export const cellName = (cell: Cell): string =>
   `${cell.identity.pair} smp ${cell.smp} on ${cell.hosts.map((host) => host.summary.id).join(' > ')}: ${cell.scenario}`;
 
+/** A pair to make cells of. */
+export interface CellPair {
+  readonly identity: CpuIdentity;
+  readonly smp: string;
+  /** The host that the identity follows: its guests begin there. Absent for pairs that are the same everywhere. */
+  readonly madeOn?: Host;
+}
+
 /**
  * All cells of some pairs. `migrate` and `snapshot-restore` run within each host and over every ordered pair of hosts;
  * the other scenarios on each host.
  */
-export function cellsOf(
-  pairs: readonly { readonly identity: CpuIdentity; readonly smp: string }[],
-  hosts: readonly Host[],
-  scenarios: readonly Scenario[],
-): Cell[] {
-  return pairs.flatMap((pair) =>
-    scenarios.flatMap((scenario) => pathsOf(scenario, hosts).map((path) => ({ ...pair, hosts: path, scenario }))),
+export function cellsOf(pairs: readonly CellPair[], hosts: readonly Host[], scenarios: readonly Scenario[]): Cell[] {
+  return pairs.flatMap(({ identity, smp, madeOn }) =>
+    scenarios.flatMap((scenario) =>
+      pathsOf(scenario, hosts)
+        .filter(([first]) => madeOn === undefined || first === madeOn)
+        .map((path) => ({ identity, smp, hosts: path, scenario })),
+    ),
   );
 }
 

@@ -1,13 +1,17 @@
 /** The verdict that follows from host captures and identity alone: nothing is booted. */
+import type { CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
 import type { Reason, Verdict } from '../../corpora/verdict.js';
+import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withAdditions } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
 import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
+import { msrBlockers } from '../hosts/questions/blockers.js';
+import { expectedAnswer } from '../oracle/expected-cpuid.js';
 import type { Cell } from './cell.js';
 
 export interface PredictOptions {
@@ -20,22 +24,50 @@ export interface Prediction {
   readonly reasons: readonly Reason[];
 }
 
-/** `refused` where a host of the path lacks a bit or adds one; `altered` where it adds one and that is allowed; else `identical`. */
+/**
+ * `refused` where a host of the path lacks a bit or adds one, or does not know an MSR that travels; where additions are allowed `altered`,
+ * or `changed` where not all hosts of the path make the same of the table; else `identical`.
+ */
 export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: PredictOptions): Prediction {
   const hosts = [...new Set(cell.hosts)].map((host) => host.capabilities);
-  const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host)));
-  const lacking = options.forceFeatures ? [] : each.flatMap(({ missing }) => missing);
-  const limits = hosts.flatMap((host) => msrLimitReasons(host, isOpen(cell.identity), 'predicted'));
+  const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host, options)));
+  const lacking = each.flatMap(({ missing }) => missing);
+  const open = isOpen(cell.identity);
+  const limits = [
+    ...hosts.flatMap((host) => msrLimitReasons(host, open, 'predicted')),
+    ...(open
+      ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host, (name) => cell.identity.features.includes(name)))
+      : []),
+  ];
   const added = each.flatMap(({ added }) => added);
   if (lacking.length + limits.length > 0) return { verdict: 'refused', reasons: [...lacking, ...limits] };
-  if (added.length > 0) return { verdict: options.allowAltered ? 'altered' : 'refused', reasons: added };
+  if (added.length > 0 && !options.allowAltered) return { verdict: 'refused', reasons: added };
+  if (added.length > 0) return { verdict: alterAlike(cell, hosts) ? 'altered' : 'changed', reasons: added };
   return { verdict: 'identical', reasons: [] };
 }
 
-function onHost({ index, cpuid }: VcpuIdentity, host: HostCapabilities): { missing: Reason[]; added: Reason[] } {
+/** True where a guest sees the same on every host of its path, altered as it is. */
+function alterAlike({ identity }: Pick<Cell, 'identity'>, hosts: readonly HostCapabilities[]): boolean {
+  const shown = hosts.map(({ cpuidAdditions }) =>
+    JSON.stringify(identity.vcpus.map(({ cpuid }) => seenOf(withAdditions(cpuid, cpuidAdditions)))),
+  );
+  return new Set(shown).size === 1;
+}
+
+/** A row beyond the maximum of its range is not seen. */
+const seenOf = (table: CpuidTable): CpuidRow[] =>
+  sweepCpuid((leaf, subleaf) => expectedAnswer(table, leaf, subleaf, 'kvm'));
+
+function onHost(
+  { index, cpuid }: VcpuIdentity,
+  host: HostCapabilities,
+  { forceFeatures }: PredictOptions,
+): { missing: Reason[]; added: Reason[] } {
   const place = { step: 'predicted', vcpu: index, nameOf: featureName };
+  // Another layout cannot be forced.
+  const missing = shortfalls(cpuid, host).filter(({ kind }) => !forceFeatures || kind === 'xsave-layout');
   return {
-    missing: shortfallReasons(shortfalls(cpuid, host), place),
+    missing: shortfallReasons(missing, place),
     added: alterations(cpuid, withAdditions(cpuid, host.cpuidAdditions), place),
   };
 }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { identityToJson } from '../../corpora/identity.js';
-import type { CellResult } from '../../corpora/verdict.js';
+import { type CellResult, reason } from '../../corpora/verdict.js';
+import { isRecorded } from '../../reports/result-log.js';
 import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
@@ -61,6 +62,8 @@ export async function* runCells(
 /** Runs one cell to its verdict. */
 export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd> {
   const started = performance.now();
+  const unplayable = mixedPath(cell);
+  if (unplayable) return { judgement: unplayable, result: resultOf(cell, unplayable, 'none', options, 0) };
   const { vcpus, evidence, broken } = expectationOf(cell.identity, cell.smp, options.definitions);
   const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
   const msrs = msrExpectation(cell.identity, forcedOn);
@@ -86,6 +89,15 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** No guest goes from a recorded host to a real one: there is none. */
+function mixedPath({ hosts }: Cell): Judgement | null {
+  const recorded = hosts.filter(({ summary }) => isRecorded({ hosts: [summary.id] }));
+  if (recorded.length === 0 || recorded.length === hosts.length) return null;
+  const message = 'a path over recorded and real hosts cannot be gone';
+  const why = reason({ code: 'recorded-and-real', step: 'start', layer: 'harness', message });
+  return { verdict: 'skipped', reasons: [why], forced: [], seen: [] };
 }
 
 function resultOf(cell: Cell, judgement: Judgement, evidence: string, options: RunOptions, ms: number): CellResult {

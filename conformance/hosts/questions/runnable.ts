@@ -20,13 +20,11 @@ export interface RunnableModel {
 export const runnable = (host: HostCapabilities, machine: string, definitions: Definitions): RunnableModel[] =>
   listModels(machine, definitions).map(({ name, version }) => {
     const resolved = resolveCpu({ machine, cpu: name, definitions });
-    const added = startBlockers(resolved, host).filter(({ code }) => code.startsWith('cpuid-altered'));
-    const { reasons, unavailable } = lacksOf(resolved.cpu, resolved.expansion.withoutNeeds, host);
+    const blockers = startBlockers(resolved, machine, host);
+    const added = blockers.filter(({ code }) => code === 'cpuid-altered');
     return {
-      name,
-      version,
-      runs: reasons.length === 0 && added.length === 0,
-      unavailableFeatures: unavailable,
+      ...{ name, version, runs: blockers.length === 0 },
+      unavailableFeatures: lacksOf(resolved.cpu, resolved.expansion.withoutNeeds, host).unavailable,
       addedFeatures: [...new Set(added.flatMap(({ feature }) => feature ?? []))],
     };
   });

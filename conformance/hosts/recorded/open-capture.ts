@@ -1,6 +1,6 @@
 /** Reads what a user names as a capture: ours, the dump of another tool, either of them gzipped; nothing of it is trusted. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { InputError, unknownName } from '../../../corpora/errors.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
@@ -9,6 +9,8 @@ import { packageFile } from '../../../corpora/package-root.js';
 
 /** A capture with where it comes from. */
 export interface OpenedCapture {
+  /** As given, or for a committed one its whole name. */
+  readonly name: string;
   readonly host: HostCapabilities;
   /** Where it was taken. */
   readonly origin: string;
@@ -24,19 +26,15 @@ const COMMITTED = packageFile('corpora/hosts');
  * Throws `InputError` `no-such-capture` or `bad-capture`.
  */
 export async function openCapture(name: string): Promise<OpenedCapture> {
-  return parseCapture(readBytes(captureFile(name)), name);
+  const found = existsSync(name) ? { name, file: name } : committed(name);
+  return { name: found.name, ...(await parseCapture(readBytes(found.file), name)) };
 }
 
-function captureFile(name: string): string {
-  if (existsSync(name)) return name;
-  const exact = join(COMMITTED, `${name}.json`);
-  if (existsSync(exact)) return exact;
-  const [cpu, version] = [dirname(name), basename(name)];
-  const folder = join(COMMITTED, cpu);
-  const begins = committedCaptures().filter(
-    (one) => one.startsWith(`${cpu}/${version}`) && !/^\d/.test(one.slice(name.length)),
-  );
-  if (begins.length > 0) return join(folder, `${basename(begins.at(-1)!)}.json`);
+function committed(name: string): { readonly name: string; readonly file: string } {
+  const fileOf = (one: string) => ({ name: one, file: join(COMMITTED, `${one}.json`) });
+  if (existsSync(fileOf(name).file)) return fileOf(name);
+  const begins = committedCaptures().filter((one) => one.startsWith(name) && /^[^\d]/.test(one.slice(name.length)));
+  if (begins.length > 0) return fileOf(begins.at(-1)!);
   const { nearest } = unknownName('capture', name, committedCaptures());
   const hint = nearest.length ? nearest : committedCaptures().slice(0, 3);
   throw new InputError(
@@ -69,7 +67,7 @@ function readBytes(file: string): Buffer {
 
 const isGzip = (bytes: Uint8Array): boolean => bytes[0] === 0x1f && bytes[1] === 0x8b;
 
-async function parseCapture(bytes: Buffer, name: string): Promise<OpenedCapture> {
+async function parseCapture(bytes: Buffer, name: string): Promise<Omit<OpenedCapture, 'name'>> {
   let json: unknown;
   try {
     json = JSON.parse(bytes.toString('utf8'));

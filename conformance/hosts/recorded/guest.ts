@@ -1,0 +1,157 @@
+/** A guest that a capture answers for: realized on the recorded KVM, its dumps simulated from the table that it would be shown. */
+import type { CpuidTable } from '../../../corpora/cpuid.js';
+import { featureName } from '../../../corpora/features.js';
+import { hex32, hex64, parseHex32, parseHex64 } from '../../../corpora/hex.js';
+import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
+import { type CpuIdentity, identityFromJson, type MsrValue } from '../../../corpora/identity.js';
+import { type ObservedMsr, type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
+import type { Reason } from '../../../corpora/verdict.js';
+import { loadVolatility } from '../../../corpora/volatility/volatility.js';
+import { isOpen, resetMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
+import type { Kvm, Vcpu } from '../../../reference-vmm/kvm/kvm.js';
+import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
+import { realize } from '../../../reference-vmm/realize.js';
+import { readableMsrs, setMsrs } from '../../../reference-vmm/snapshot/vcpu-state.js';
+import { RESET_STATE, simulateVcpu } from '../../oracle/simulate.js';
+import type { Outcome, Params } from '../agent/protocol.js';
+
+const VOLATILITY = loadVolatility();
+
+/** What moves with the guest. */
+export interface RecordedState {
+  readonly pair: string;
+  readonly xcr0: string | null;
+  /** MSRs that the source's kernel lists and an open pair carries. */
+  readonly listed: readonly { readonly index: string; readonly value: string }[];
+  /** What the guest wrote, by index. */
+  readonly written: Readonly<Record<string, string>>;
+}
+
+interface Created {
+  readonly vcpus: readonly Vcpu[];
+  readonly altered: readonly Reason[];
+  readonly forced: readonly string[];
+}
+
+const CR4_OSXSAVE = 1 << 18;
+const XSAVES = 1 << 3;
+const APIC_BASE_OF_OTHERS = 0xfee00800n;
+
+export class RecordedGuest {
+  readonly identity: CpuIdentity;
+  readonly #request: Params<'boot'>;
+  readonly #created: Created;
+  readonly #written = new Map<number, bigint>();
+  #xcr0: bigint | null = null;
+  #sequence = 0;
+
+  private constructor(request: Params<'boot'>, identity: CpuIdentity, created: Created) {
+    this.#request = request;
+    this.identity = identity;
+    this.#created = created;
+  }
+
+  /** Realizes every vCPU; the reasons where the captured host would refuse one. */
+  static create(
+    kvm: Kvm,
+    host: HostCapabilities,
+    request: Params<'boot'>,
+    step: string,
+  ): RecordedGuest | readonly Reason[] {
+    const identity = identityFromJson(request.identity);
+    using vm = kvm.createVm();
+    const vcpus = identity.vcpus.map(({ apicId }) => vm.createVcpu(apicId));
+    // A capture lists some MSRs and says nothing of the others (memory types, machine checks): none of the identity's is set.
+    const made = identity.vcpus.map((vcpu, i) =>
+      realize(vcpus[i]!, vcpu, [], {
+        ...{ host, features: identity.features, nameOf: featureName, step },
+        ...{ allowAltered: request.allowAltered, forceFeatures: request.forceFeatures },
+      }),
+    );
+    const limits = msrLimitReasons(host, isOpen(identity), step);
+    const reasons = [...limits, ...made.flatMap((one) => one.reasons)];
+    if (reasons.length > 0) return reasons;
+    const altered = made.flatMap((one) => one.altered);
+    const forced = [...new Set(made.flatMap((one) => one.forced))];
+    return new RecordedGuest(request, identity, { vcpus, altered, forced });
+  }
+
+  /** As after a reset: only what the guest itself keeps in memory would stay. */
+  reset(): void {
+    this.#xcr0 = null;
+    this.#sequence = 0;
+    this.#written.clear();
+  }
+
+  /** OSXSAVE, and all components that leaf 0xD shows. */
+  setXcr0(): void {
+    const { eax, edx } = this.#tableOf(0).get(0xd, 0) ?? { eax: 0, edx: 0 };
+    if (eax !== 0) this.#xcr0 = (BigInt(edx) << 32n) | BigInt(eax);
+  }
+
+  writeMsr(index: number, value: bigint): void {
+    this.#written.set(index, value);
+  }
+
+  dump(): Outcome {
+    const sequence = this.#sequence++;
+    return {
+      kind: 'running',
+      vcpus: structuredClone(
+        this.identity.vcpus.map(({ index }) => vcpuObservationToJson(this.#observe(index, sequence))),
+      ) as never,
+      altered: [...this.#created.altered],
+      forced: [...this.#created.forced],
+      readBack: this.#created.vcpus.map((vcpu) => vcpu.getCpuid2().toJSON()) as never,
+    };
+  }
+
+  #tableOf(vcpu: number): CpuidTable {
+    return this.#created.vcpus[vcpu]!.getCpuid2();
+  }
+
+  #observe(index: number, sequence: number): VcpuObservation {
+    const table = this.#tableOf(index);
+    const xsaves = ((table.get(0xd, 1)?.eax ?? 0) & XSAVES) !== 0;
+    const state = {
+      ...{ ...RESET_STATE, index, sequence, xcr0: this.#xcr0, msrs: this.#msrsOf(index) },
+      cr4: this.#xcr0 === null ? 0 : CR4_OSXSAVE,
+      xss: xsaves ? 0n : ('#GP' as const),
+      ...(index === 0 ? {} : { apicBase: APIC_BASE_OF_OTHERS }),
+    };
+    return simulateVcpu(table, state, VOLATILITY, 'kvm');
+  }
+
+  /** Those of the identity as they are at reset, or as written; the monitor denies all others. */
+  #msrsOf(vcpu: number): ObservedMsr[] {
+    const own = new Map(resetMsrs(this.identity, { vcpu }).map(({ index, value }) => [index, value]));
+    return this.#request.msrs.map(parseHex32).map((index) => {
+      const value = this.#written.get(index) ?? own.get(index);
+      return value === undefined ? { index, fault: '#GP' } : { index, value };
+    });
+  }
+
+  save(listed: readonly number[]): RecordedState {
+    const carried = isOpen(this.identity) ? readableMsrs(this.#created.vcpus[0]!, listed) : [];
+    return {
+      pair: this.identity.pair,
+      xcr0: this.#xcr0 === null ? null : String(this.#xcr0),
+      listed: carried.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
+      written: Object.fromEntries([...this.#written].map(([index, value]) => [hex32(index), hex64(value)])),
+    };
+  }
+
+  /** Gives a reason for each MSR that this kernel does not know. */
+  load(state: RecordedState, step: string): Reason[] {
+    this.#xcr0 = state.xcr0 === null ? null : BigInt(state.xcr0);
+    this.#sequence = 1;
+    for (const [index, value] of Object.entries(state.written)) this.#written.set(Number(index), BigInt(value));
+    const carried: MsrValue[] = state.listed.map(({ index, value }) => ({
+      index: parseHex32(index),
+      value: parseHex64(value),
+    }));
+    return setMsrs(this.#created.vcpus[0]!, carried, 0, step)
+      .filter(({ reason: { code } }) => code === 'msr-not-settable')
+      .map(({ reason }) => reason);
+  }
+}

@@ -1,0 +1,54 @@
+/** A recorded host: a capture stands in for a kernel, so nothing is booted and no /dev/kvm is needed. Its verdicts prove nothing of a kernel. */
+import { PassThrough } from 'node:stream';
+import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
+import { type HostSummary, RECORDED } from '../../../reports/result-log.js';
+import { AgentClient } from '../agent/client.js';
+import { serveAgent } from '../agent/server.js';
+import type { AgentSession, Host } from '../host.js';
+import { summarizeHost } from '../summary.js';
+import { type Links, recordedHandlers } from './handlers.js';
+import { openCapture } from './open-capture.js';
+
+const HELLO_DEADLINE_MS = 5000;
+
+/** Shared by all recorded hosts of this process: their guests move among them. */
+const LINKS: Links = new Map();
+
+export class RecordedHost implements Host {
+  readonly summary: HostSummary;
+  readonly capabilities: HostCapabilities;
+  readonly concurrent = true;
+
+  constructor(name: string, capabilities: HostCapabilities) {
+    this.capabilities = capabilities;
+    this.summary = summarizeHost(`${RECORDED}${name}`, capabilities, 'recorded: nothing is booted');
+  }
+
+  /** Opens the host of `recorded:NAME`. Throws as `openCapture` does. */
+  static async open(name: string): Promise<RecordedHost> {
+    const { name: whole, host } = await openCapture(name);
+    return new RecordedHost(whole, host);
+  }
+
+  /** An agent in this process, over the same protocol as any other. */
+  async open(): Promise<AgentSession> {
+    const [toAgent, fromAgent] = [new PassThrough(), new PassThrough()];
+    const served = serveAgent(toAgent, fromAgent, recordedHandlers(this.capabilities, LINKS));
+    const agent = await AgentClient.connect(fromAgent, toAgent, HELLO_DEADLINE_MS);
+    return {
+      agent,
+      // Guests move by `LINKS`: nothing goes through a socket.
+      socket: async () => new PassThrough(),
+      [Symbol.asyncDispose]: async () => {
+        toAgent.end();
+        await served;
+      },
+    };
+  }
+
+  warm(): Promise<AgentSession> {
+    return this.open();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
