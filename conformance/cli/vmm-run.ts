@@ -83,6 +83,8 @@ async function runToEnd(machine: Machine, timeoutMs: number): Promise<End> {
     interrupted = true;
   };
   process.once('SIGINT', interrupt);
+  const type = (bytes: Buffer): void => machine.sendSerial(bytes);
+  process.stdin.on('data', type);
   try {
     for (;;) {
       const event = await runAsync(machine, { timeoutMs: Math.min(SLICE_MS, until - performance.now()) });
@@ -102,6 +104,7 @@ async function runToEnd(machine: Machine, timeoutMs: number): Promise<End> {
     }
   } finally {
     process.removeListener('SIGINT', interrupt);
+    process.stdin.off('data', type).pause();
   }
 }
 

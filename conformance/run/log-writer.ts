@@ -64,8 +64,9 @@ export class LogWriter {
   }
 
   #write(line: LogLine): void {
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     try {
-      writeSync(this.#fd, `${JSON.stringify(line)}\n`);
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     } catch (error) {
       throw new MachineError('log-not-written', `cannot write ${this.file}: ${(error as NodeJS.ErrnoException).code}`, {
         cause: error,

@@ -42,20 +42,25 @@ export async function* runCells(
 ): AsyncGenerator<CellEnd> {
   const waiting = [...cells];
   const running = new Map<number, Promise<{ slot: number; end: CellEnd }>>();
-  for (let next = 0; waiting.length > 0 || running.size > 0; ) {
-    while (running.size < options.jobs && waiting.length > 0 && !options.signal?.aborted) {
-      const cell = waiting.shift()!;
-      const slot = next++;
-      onStart(cellName(cell));
-      running.set(
-        slot,
-        runCell(cell, options).then((end) => ({ slot, end })),
-      );
+  try {
+    for (let next = 0; waiting.length > 0 || running.size > 0; ) {
+      while (running.size < options.jobs && waiting.length > 0 && !options.signal?.aborted) {
+        const cell = waiting.shift()!;
+        const slot = next++;
+        onStart(cellName(cell));
+        running.set(
+          slot,
+          runCell(cell, options).then((end) => ({ slot, end })),
+        );
+      }
+      if (running.size === 0) return;
+      const { slot, end } = await Promise.race(running.values());
+      running.delete(slot);
+      yield end;
     }
-    if (running.size === 0) return;
-    const { slot, end } = await Promise.race(running.values());
-    running.delete(slot);
-    yield end;
+  } finally {
+    // Where the caller stops early (its log cannot be written), cells under way end before their hosts are closed.
+    await Promise.allSettled(running.values());
   }
 }
 
