@@ -1,4 +1,8 @@
 /** What the tests of this package share: a real KVM or the reason for a skip, identities, and guests of a few bytes. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { CpuidTable } from '../corpora/cpuid.js';
 import { GuestAbiError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
@@ -49,4 +53,15 @@ export function flatMachine(kvm: Kvm, code: readonly number[], options: Partial<
   if (creation.kind === 'refused') throw new Error(creation.reasons.map(({ message }) => message).join('\n'));
   creation.machine.start();
   return creation.machine;
+}
+
+/** A file system in memory of this size for the length of a test, or null where this process may not mount one. */
+export function smallFileSystem(t: { teardown(work: () => void): void }, size: string): string | null {
+  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-full-'));
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]).status === 0;
+  t.teardown(() => {
+    if (mounted) spawnSync('umount', [folder]);
+    rmdirSync(folder);
+  });
+  return mounted ? folder : null;
 }

@@ -14,23 +14,42 @@ export interface CliEnvironment {
   readonly cwd?: string;
   readonly uid?: number;
   readonly env?: Readonly<Record<string, string>>;
-  /** Sent after `afterMs`. */
-  readonly signal?: { readonly name: NodeJS.Signals; readonly afterMs: number };
+  /** What stands on its stdin; then it ends. */
+  readonly stdin?: string;
+  /** Gets what it prints, as it comes. */
+  readonly onStdout?: (text: string) => void;
+  /** Sent as soon as `when` holds. */
+  readonly signal?: { readonly name: NodeJS.Signals; readonly when: () => boolean };
 }
 
-export function runCli(args: readonly string[], { cwd, uid, env, signal }: CliEnvironment = {}): Promise<CliEnd> {
+const POLL_MS = 10;
+
+export function runCli(args: readonly string[], environment: CliEnvironment = {}): Promise<CliEnd> {
+  const { cwd, uid, env, stdin = '', onStdout, signal } = environment;
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [CLI, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+    // Without the loader that the test runner puts into every Node process: users do not have it, and it costs half the start.
+    const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, CLI, ...args], {
+      stdio: 'pipe',
       env: { ...process.env, ...env },
       ...(cwd === undefined ? {} : { cwd }),
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     const end = { stdout: '', stderr: '' };
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (end.stdout += text));
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      end.stdout += text;
+      onStdout?.(text);
+    });
     child.stderr.setEncoding('utf8').on('data', (text: string) => (end.stderr += text));
-    if (signal) setTimeout(() => child.kill(signal.name), signal.afterMs);
+    child.stdin.on('error', () => {}).end(stdin);
+    const poll = setInterval(() => {
+      if (!signal?.when()) return;
+      clearInterval(poll);
+      child.kill(signal.name);
+    }, POLL_MS);
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, ...end }));
+    child.on('close', (code) => {
+      clearInterval(poll);
+      resolve({ code, ...end });
+    });
   });
 }

@@ -1,12 +1,11 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { hex32 } from '../../corpora/hex.js';
-import { flatMachine, identityOf, keptTable, needsKvm, noNames } from '../fixtures.js';
+import { flatMachine, identityOf, keptTable, needsKvm, noNames, smallFileSystem } from '../fixtures.js';
 import { type Faults, injectFaults } from '../kvm/inject.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { openKvm } from '../kvm/system.js';
@@ -140,19 +139,7 @@ void t.test('every byte of a snapshot counts: any one changed is refused, and ev
   });
 });
 
-/** A file system of 16 KiB, or null where this process may not mount one. */
-function tinyFileSystem(): string | null {
-  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-full-'));
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'tmpfs', folder]).status === 0) return folder;
-  rmdirSync(folder);
-  return null;
-}
-const tiny = tinyFileSystem();
-t.teardown(() => {
-  if (!tiny) return;
-  spawnSync('umount', [tiny]);
-  rmdirSync(tiny);
-});
+const tiny = smallFileSystem(t, '16k');
 
 void t.test(
   'a full disk is one clear error, and leaves nothing',

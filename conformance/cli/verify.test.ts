@@ -1,0 +1,166 @@
+/** `verify` and `report` as a user runs them, on this machine's KVM: the log, going on with it, parts of it, exit codes. */
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import type { CellResult } from '../../corpora/verdict.js';
+import { needsKvm, smallFileSystem } from '../../reference-vmm/fixtures.js';
+import type { VerifyJson } from '../../reports/json.js';
+import { conclude, parseLog } from '../../reports/result-log.js';
+import { processesMarked } from './fixtures.js';
+import { type CliEnd, type CliEnvironment, runCli } from './run-cli.js';
+
+const PAIRS = ['--pair', 'pc-i440fx-1.6/kvm64', '--pair', 'pc-i440fx-2.4/qemu64,-abm,-sse4a'];
+const ALLOW = ['--allow-altered', '--force-features'];
+const WHOLE = [...PAIRS, ...ALLOW, '--scenario', 'boot,reset'];
+const folder = t.testdir();
+const LOG = join(folder, 'whole.jsonl');
+
+const nameOf = ({ pair, hosts, scenario }: Pick<CellResult, 'pair' | 'hosts' | 'scenario'>): string =>
+  `${pair} ${hosts.join('>')} ${scenario}`;
+const verify = (args: readonly string[], environment: CliEnvironment = {}): Promise<CliEnd> =>
+  runCli(['verify', ...args], { cwd: folder, ...environment });
+const readLogFile = (file: string) => parseLog(readFileSync(file, 'utf8'), file);
+const documentOf = (end: CliEnd): VerifyJson => JSON.parse(end.stdout) as VerifyJson;
+
+/** DESIGN.md: 0 holds, 1 a break, 3 nothing was verified. */
+const exitOf = (cells: readonly CellResult[]): number =>
+  ({ holds: 0, broken: 1, 'nothing-verified': 3 })[conclude(cells)];
+
+void t.test('every cell is judged as predicted, logged and reported', needsKvm, async (t) => {
+  const end = await verify([...WHOLE, '--json', '--log', LOG]);
+  const report = documentOf(end);
+  t.equal(end.code, exitOf(report.cells), end.stderr);
+  t.equal(report.cells.length, 4);
+  for (const { pair, scenario, verdict, predicted, evidence } of report.cells) {
+    t.equal(verdict, predicted, `${pair} ${scenario}`);
+    t.match(verdict, /identical|altered/);
+    t.match(evidence, /qemu|resolved-only/);
+  }
+  const log = readLogFile(LOG);
+  t.ok(log.complete);
+  t.same(log.cells.map(nameOf).sort(), report.cells.map(nameOf).sort());
+  t.ok(log.hosts.every(({ id, kernel, cpu }) => id && kernel && cpu));
+
+  const json = await runCli(['report', '--format', 'json', LOG]);
+  t.equal(json.code, end.code);
+  t.same(documentOf(json).totals, report.totals);
+  const text = await runCli(['report', LOG]);
+  t.equal(text.code, end.code);
+  for (const { pair, verdict } of report.cells) t.match(text.stdout, new RegExp(`${pair.split(',')[0]}.*${verdict}`));
+});
+
+void t.test('without --allow-altered a cell is identical or refused, as predicted', needsKvm, async (t) => {
+  const args = ['--pair', 'pc-i440fx-1.6/kvm64', '--scenario', 'boot'];
+  const listed = JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] };
+  const end = await verify([...args, '--json', '--log', join(folder, 'strict.jsonl')]);
+  const { cells } = documentOf(end);
+  t.same(
+    cells.map(({ verdict }) => verdict),
+    listed.cells.map(({ predicted }) => predicted),
+  );
+  t.match(cells[0]!.verdict, /identical|refused/);
+  t.equal(end.code, cells[0]!.verdict === 'identical' ? 0 : 3);
+});
+
+void t.test('a log that was cut goes on where it was cut', needsKvm, async (t) => {
+  const lines = readFileSync(LOG, 'utf8').split('\n');
+  const cut = join(folder, 'cut.jsonl');
+  // Two results stand, the third is cut within its line.
+  const cells = lines.filter((line) => line.includes('"type":"cell"'));
+  const before = lines.slice(0, lines.indexOf(cells[2]!));
+  writeFileSync(cut, [...before, cells[2]!.slice(0, 100)].join('\n'));
+  const half = await runCli(['report', cut]);
+  t.match(half.stdout, /not complete/);
+  const end = await verify([...WHOLE, '--json', '--resume', cut]);
+  t.equal(documentOf(end).cells.length, 4);
+  const log = readLogFile(cut);
+  t.ok(log.complete);
+  t.same(log.cells.map(nameOf).sort(), readLogFile(LOG).cells.map(nameOf).sort());
+  t.same(log.cells.slice(0, 2), readLogFile(LOG).cells.slice(0, 2), 'results that stood are kept, not run again');
+});
+
+void t.test('an existing log is never written over', needsKvm, async (t) => {
+  const before = readFileSync(LOG, 'utf8');
+  t.match(await verify([...WHOLE, '--log', LOG]), { code: 2, stderr: /whole\.jsonl exists; --resume/ });
+  t.equal(readFileSync(LOG, 'utf8'), before);
+});
+
+void t.test('the parts of all shards are the whole, each cell once', needsKvm, async (t) => {
+  const cellsOf = async (...more: string[]) => {
+    const args = ['--machine', 'pc-1.*', '--cpu', 'kvm*', '--list', '--json', ...more];
+    return (JSON.parse((await verify(args)).stdout) as { cells: CellResult[] }).cells.map(nameOf);
+  };
+  const whole = await cellsOf();
+  const parts = await Promise.all(['1/2', '2/2'].map((shard) => cellsOf('--shard', shard)));
+  t.ok(whole.length > 20);
+  t.ok(parts.every((part) => part.length > 0));
+  t.same(parts.flat().sort(), [...whole].sort());
+});
+
+void t.test('--against: a cell that ends otherwise than before is a break', needsKvm, async (t) => {
+  const args = [...PAIRS.slice(0, 2), ...ALLOW, '--scenario', 'boot'];
+  const same = await verify([...args, '--against', LOG, '--log', join(folder, 'same.jsonl')]);
+  t.equal(same.stderr, '');
+  const other = join(folder, 'other.jsonl');
+  writeFileSync(other, readFileSync(LOG, 'utf8').replace(/"verdict":"(altered|identical)"/, '"verdict":"refused"'));
+  const worse = await verify([...args, '--against', other, '--log', join(folder, 'worse.jsonl')]);
+  t.equal(worse.code, 1);
+  t.match(worse.stderr, /pc-i440fx-1\.6\/kvm64 boot on local: was refused, is (altered|identical)/);
+});
+
+void t.test('--min-identical: too few identical cells verify nothing', needsKvm, async (t) => {
+  const end = await verify([...WHOLE, '--min-identical', '99', '--resume', LOG]);
+  t.equal(end.code, 3);
+  t.match(end.stdout, /Nothing verified/);
+});
+
+void t.test(
+  'SIGINT ends the run after the cells under way; the rest can follow; nothing stays',
+  needsKvm,
+  async (t) => {
+    const log = join(folder, 'interrupted.jsonl');
+    const temporary = join(folder, 'tmp');
+    mkdirSync(temporary);
+    const mark = `interrupted-${process.pid}`;
+    const args = ['--machine', 'pc-i440fx-1.*', '--cpu', 'kvm64', ...ALLOW, '--scenario', 'boot,cold-start,migrate'];
+    const end = await verify([...args, '--json', '--log', log], {
+      env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
+      signal: { name: 'SIGINT', when: () => existsSync(log) && readFileSync(log, 'utf8').includes('"type":"cell"') },
+    });
+    const report = documentOf(end);
+    t.notOk(report.complete);
+    const { cells, complete } = readLogFile(log);
+    t.notOk(complete);
+    t.same(cells.map(nameOf).sort(), report.cells.map(nameOf).sort());
+    t.same(processesMarked(mark), []);
+    t.same(readdirSync(temporary), []);
+    const all = (JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] }).cells;
+    t.ok(cells.length > 0 && cells.length < all.length, `${cells.length} of ${all.length}`);
+  },
+);
+
+const tiny = needsKvm.skip ? null : smallFileSystem(t, '16k');
+
+void t.test(
+  'a full disk ends the run with one clear line; nothing stays',
+  { skip: needsKvm.skip || (!tiny && 'may not mount a file system') },
+  async (t) => {
+    const mark = `full-${process.pid}`;
+    const temporary = join(folder, 'tmp-full');
+    mkdirSync(temporary);
+    const log = join(tiny!, 'run.jsonl');
+    const end = await verify([...WHOLE, '--jobs', '2', '--log', log], {
+      env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
+    });
+    t.equal(end.code, 3);
+    t.match(end.stderr, /^guest-abi: cannot write .*run\.jsonl: ENOSPC\n$/);
+    t.same(processesMarked(mark), []);
+    t.same(readdirSync(temporary), []);
+    // What stands in it can be read, and gone on with where there is space.
+    const moved = join(folder, 'moved.jsonl');
+    copyFileSync(log, moved);
+    t.notOk(readLogFile(moved).complete);
+    await verify([...WHOLE, '--resume', moved]);
+    t.ok(readLogFile(moved).complete);
+  },
+);
