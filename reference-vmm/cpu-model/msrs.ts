@@ -88,7 +88,7 @@ export const isOpen = ({ cpuModel, machine }: Pick<CpuIdentity, 'cpuModel' | 'ma
 export function travellingMsrs(identity: CpuIdentity, listed: readonly number[]): number[] {
   const open = isOpen(identity);
   const own = msrsOf(identity)
-    .filter(({ definition: { held, travels } }) => travels.how === 'always' || (open && held === 'monitor'))
+    .filter(({ definition: { travels } }) => travels.how === 'always' || (open && travels.how === 'non-reset'))
     .map(({ index }) => index);
   return [...new Set(open ? [...own, ...listed] : own)].sort((a, b) => a - b);
 }
