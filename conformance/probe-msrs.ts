@@ -31,7 +31,7 @@ export const NO_MSRS: MsrExpectation = { asked: [], values: () => [], others: 'n
 
 /**
  * A guest reads all MSRs of its identity with their reset values, and none of `KERNELS_DIFFER` that are not among them. The guest of
- * an open pair reads what its host has. `forcedOn`: hosts on which missing features are forced; what MSRs of these do is not compared.
+ * an open pair reads what its host has of its own, and may find more. `forcedOn`: hosts on which missing features are forced; what MSRs of these do is not compared.
  */
 export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCapabilities[] = []): MsrExpectation {
   const missing = forcedOn.flatMap((host) => identity.vcpus.flatMap(({ cpuid }) => shortfalls(cpuid, host)));
@@ -39,7 +39,7 @@ export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCap
   const values = (vcpu: number): readonly ObservedMsr[] =>
     (vcpu === 0 ? identity.msrs : resetMsrs(identity, { vcpu })).filter(({ index }) => !forced.has(index));
   const own = new Set(values(0).map(({ index }) => index));
+  if (isOpen(identity)) return { asked: [...own], values: () => [], others: 'not-compared' };
   const others = KERNELS_DIFFER.filter((index) => !own.has(index) && !forced.has(index));
-  const open = isOpen(identity);
-  return { asked: [...own, ...others], values: open ? () => [] : values, others: open ? 'not-compared' : 'denied' };
+  return { asked: [...own, ...others], values, others: 'denied' };
 }

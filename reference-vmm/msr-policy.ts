@@ -1,7 +1,7 @@
 /** The MSRs of one vCPU as its guest meets them: what KVM answers, what the monitor answers itself, and that all else faults. */
 import type { CpuIdentity, MsrValue } from '../corpora/identity.js';
 import { judgeWrite } from './cpu-model/msr-masks.js';
-import { isOpen, type Msr, msrsOf } from './cpu-model/msrs.js';
+import { isFeatureMsr, isOpen, type Msr, msrsOf } from './cpu-model/msrs.js';
 import type { MsrFilter } from './kvm/kvm.js';
 import { denyAllBut } from './msr-filter.js';
 
@@ -25,9 +25,10 @@ const HWCR_MC_STATUS_WRITABLE = 1n << 18n;
 
 const canRead = ({ definition: { access } }: Msr): boolean => access !== 'write';
 const canWrite = ({ definition: { access } }: Msr): boolean => access !== 'read';
-/** One that KVM starts with what the host has, unless told. */
-const isFeatureMsr = ({ definition: { reset } }: Msr): boolean =>
-  typeof reset === 'object' && 'rule' in reset && (reset.rule === 'features' || reset.rule === 'microcode-revision');
+const IA32_BIOS_SIGN_ID = 0x8b;
+/** Those that KVM starts with what the host has, unless told. */
+const isHostsUnlessTold = ({ index, definition }: Msr): boolean =>
+  isFeatureMsr(definition) || index === IA32_BIOS_SIGN_ID;
 const indicesOf = (msrs: readonly Msr[]): number[] => msrs.map(({ index }) => index);
 
 /** What of a policy follows from the identity alone. */
@@ -53,7 +54,7 @@ function rulesOf(identity: CpuIdentity, vcpu: number): MsrRules {
         ),
     msrs: new Map((open ? [] : all).map((msr) => [msr.index, { ...msr, reset: canRead(msr) ? resetOf(msr) : null }])),
     kernelResets: (open
-      ? all.filter(isFeatureMsr)
+      ? all.filter(isHostsUnlessTold)
       : kernel.filter(({ definition: { travels } }) => travels.how !== 'never')
     ).map((msr) => ({ index: msr.index, value: resetOf(msr) })),
   };

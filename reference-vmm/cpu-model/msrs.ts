@@ -81,16 +81,28 @@ export const resetMsrs = (subject: MsrSubject, { vcpu = 0, microcodeRevision = n
 export const isOpen = ({ cpuModel, machine }: Pick<CpuIdentity, 'cpuModel' | 'machine'>): boolean =>
   cpuModel === 'host' || cpuModel === 'max' || /(^|-)next$/.test(machine);
 
+/** One whose bits are features: KVM starts it with what the host has, unless told. */
+export const isFeatureMsr = ({ reset }: MsrDefinition): boolean =>
+  typeof reset === 'object' && 'rule' in reset && reset.rule === 'features';
+
 /**
  * The MSRs that KVM holds and that a snapshot or a migration must carry, by index. For a pair with an identity of its own they are the
- * MSRs of the identity, whatever the kernel lists; for an open one also `listed` (KVM_GET_MSR_INDEX_LIST).
+ * MSRs of the identity, whatever the kernel lists; for an open one also `listed` (KVM_GET_MSR_INDEX_LIST), but for feature MSRs that its CPUID
+ * denies: they hold nothing of the guest's, and a kernel that reads them to us may not take them (ARCH_CAPABILITIES, Linux 7.3).
  */
 export function travellingMsrs(identity: CpuIdentity, listed: readonly number[]): number[] {
   const open = isOpen(identity);
   const own = msrsOf(identity)
     .filter(({ definition: { travels } }) => travels.how === 'always' || (open && travels.how === 'non-reset'))
     .map(({ index }) => index);
-  return [...new Set(open ? [...own, ...listed] : own)].sort((a, b) => a - b);
+  if (!open) return own;
+  const denied = new Set(
+    msrDictionary()
+      .filter(isFeatureMsr)
+      .map((definition) => Number(definition.index)),
+  );
+  for (const { index } of msrsOf(identity)) denied.delete(index);
+  return [...new Set([...own, ...listed.filter((index) => !denied.has(index))])].sort((a, b) => a - b);
 }
 
 /** Values in an order in which a destination may set them: each after those that the dictionary puts before it. */
