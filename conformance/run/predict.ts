@@ -35,9 +35,7 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
   const open = isOpen(cell.identity);
   const limits = [
     ...hosts.flatMap((host) => msrLimitReasons(host, open, 'predicted')),
-    ...(open
-      ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host, (name) => cell.identity.features.includes(name)))
-      : []),
+    ...(open ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host)) : []),
   ];
   const added = each.flatMap(({ added }) => added);
   if (lacking.length + limits.length > 0) return { verdict: 'refused', reasons: [...lacking, ...limits] };

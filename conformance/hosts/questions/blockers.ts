@@ -11,7 +11,6 @@ import { isOpen } from '../../../reference-vmm/cpu-model/msrs.js';
 import { offeredBits } from '../../../reference-vmm/cpu-model/offered.js';
 import type { ResolvedCpu } from '../../../reference-vmm/cpu-model/resolve.js';
 import { cpuidTables } from '../../../reference-vmm/cpu-model/table.js';
-import { hidesMsrs } from '../../../reference-vmm/kvm/kernel-rules.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
 
 /** What is not offered, and what the kernel would add or cannot hold back. Empty: the guest runs there as it is. */
@@ -42,7 +41,7 @@ export const moveBlockers = (
   ...startBlockers(guest, machine, to).map((why) =>
     sameCpu(why, from, to) ? { ...why, layer: 'kernel' as const } : why,
   ),
-  ...(isOpen({ cpuModel: guest.model.name, machine }) ? msrBlockers(from, to, (name) => guest.cpu.on(name)) : []),
+  ...(isOpen({ cpuModel: guest.model.name, machine }) ? msrBlockers(from, to) : []),
 ];
 
 /** Where both CPUs have the same register, and the source offers the feature all the same, it is the kernels that differ. */
@@ -57,36 +56,16 @@ function sameCpu(
   return own(from) === own(to) && ((offeredBits(from, field) >>> bit) & 1) === 1;
 }
 
-/**
- * The guest of a pair that follows its host carries every MSR that its kernel lists.
- * @param has what features its CPU has
- */
-export function msrBlockers(from: HostCapabilities, to: HostCapabilities, has: (feature: string) => boolean): Reason[] {
+/** The guest of a pair that follows its host carries every MSR that its kernel lists, but for feature MSRs that its CPUID denies. */
+export function msrBlockers(from: HostCapabilities, to: HostCapabilities): Reason[] {
   const known = new Set(to.msrIndices);
-  return [
-    ...from.msrIndices
-      .filter((index) => !known.has(index))
-      .map((index) => msrReason('msr-not-listed', index, "the source's kernel lists it, the destination's does not")),
-    ...(carriesHiddenMsr(from, to, has)
-      ? [
-          msrReason(
-            'msr-hidden',
-            ARCH_CAPABILITIES,
-            'the source shows its value without the feature, the destination refuses it',
-          ),
-        ]
-      : []),
-  ];
+  return from.msrIndices
+    .filter((index) => !known.has(index) && !isCounter(index))
+    .map((index) => msrReason('msr-not-listed', index, "the source's kernel lists it, the destination's does not"));
 }
 
-const ARCH_CAPABILITIES = 0x10a;
-
-/** A value that the source's kernel shows although CPUID hides the MSR, and that the destination's does not take. */
-function carriesHiddenMsr(from: HostCapabilities, to: HostCapabilities, has: (feature: string) => boolean): boolean {
-  if (has('arch-capabilities') || !hidesMsrs(to.facts) || hidesMsrs(from.facts)) return false;
-  const own = from.featureMsrs.find(({ index }) => index === ARCH_CAPABILITIES);
-  return own !== undefined && own.value !== 0n && from.msrIndices.includes(ARCH_CAPABILITIES);
-}
+/** Counters of P6 and their selectors: without a PMU every kernel hides them or takes 0 (Linux arch/x86/kvm/x86.c). */
+const isCounter = (index: number): boolean => (index >= 0xc1 && index < 0xc9) || (index >= 0x186 && index < 0x18e);
 
 const msrReason = (code: string, index: number, why: string): Reason =>
   reason({
