@@ -34,6 +34,7 @@ export class Release {
   readonly name: string;
   readonly dump: ReleaseDump;
   readonly #maps = new Map<string, Values>();
+  #newest: string | undefined;
 
   constructor(name: string, dump: ReleaseDump) {
     this.name = name;
@@ -64,7 +65,8 @@ export class Release {
 
   /** The newest pc-i440fx machine type. */
   get newest(): string {
-    return this.machinesOf('i440fx').at(-1)!;
+    this.#newest ??= this.machinesOf('i440fx').at(-1)!;
+    return this.#newest;
   }
 }
 

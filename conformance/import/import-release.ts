@@ -1,0 +1,63 @@
+/** `import qemu`, its pure part: what one release says, worked into the definitions that are there. */
+import type { CompatProperty, Definitions } from '../../corpora/definitions.js';
+import { type Deviation, deriveDefinitions } from './derive.js';
+import { definitionFiles } from './files.js';
+import { knownRelease, knownReleases } from './known-release.js';
+import { compareVersions, type Release } from './release.js';
+
+export interface ImportedRelease {
+  /** Path below `corpora/` -> canonical text, for every definition after the import. */
+  readonly files: ReadonlyMap<string, string>;
+  /** What this or another release says otherwise, and no entry of `machine-types/deviations.json` explains yet. */
+  readonly unexplained: readonly Deviation[];
+  /** Explanations that nothing needs any more. */
+  readonly needless: readonly string[];
+  /** Versions that describe caches of their own, which QMP does not tell: `cpu-models/caches.json` lacks them. */
+  readonly withoutCaches: readonly string[];
+}
+
+/**
+ * Works a release into definitions. The other releases' word is what the definitions hold of it, so nothing that was there before is
+ * lost; a release that was imported before gives the same definitions back.
+ */
+export function importRelease(definitions: Definitions, release: Release): ImportedRelease {
+  const others = knownReleases(definitions).filter((name) => name !== release.name);
+  const all = [...others.map((name) => knownRelease(definitions, name)), release];
+  all.sort((a, b) => compareVersions(a.name, b.name));
+  const derived = deriveDefinitions(all, definitions);
+  const explained = new Set(
+    definitions.deviations.flatMap(({ releases, properties = [] }) =>
+      properties.flatMap((property) => releases.map((name) => keyOf(name, property))),
+    ),
+  );
+  const found = new Set(
+    derived.deviations.flatMap(({ releases, properties }) =>
+      properties.flatMap((property) => releases.map((name) => keyOf(name, property))),
+    ),
+  );
+  return {
+    files: definitionFiles(derived),
+    unexplained: derived.deviations.filter(({ releases, properties }) =>
+      properties.some((property) => releases.some((name) => !explained.has(keyOf(name, property)))),
+    ),
+    needless: definitions.deviations
+      .filter(({ releases, properties = [] }) =>
+        properties.some((property) => releases.some((name) => !found.has(keyOf(name, property)))),
+      )
+      .map(({ id }) => id),
+    withoutCaches: cachesWanted(derived.models, definitions),
+  };
+}
+
+const keyOf = (release: string, property: CompatProperty): string => `${release} ${JSON.stringify(property)}`;
+
+function cachesWanted(models: ReturnType<typeof deriveDefinitions>['models'], { caches }: Definitions): string[] {
+  return models.flatMap(({ name, properties, versions }) => {
+    let own = properties['legacy-cache'] === false;
+    return versions.flatMap((version) => {
+      own = version.properties['legacy-cache'] === undefined ? own : version.properties['legacy-cache'] === false;
+      const versioned = `${name}-v${version.version}`;
+      return own && !caches.models[versioned] ? [versioned] : [];
+    });
+  });
+}
