@@ -8,6 +8,7 @@ import { convertCommand } from './commands/convert.js';
 import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
 import { hostCommand } from './commands/host.js';
+import { importCommand } from './commands/import.js';
 import { labCommand } from './commands/lab.js';
 import { machinesCommand } from './commands/machines.js';
 import { modelsCommand } from './commands/models.js';
@@ -33,6 +34,7 @@ const COMMANDS = [
   hostCommand,
   agentCommand,
   labCommand,
+  importCommand,
   startCommand,
 ];
 
