@@ -40,6 +40,21 @@ void tap.test('bytes go both ways, and the end of one side reaches the other', a
   await bridge[Symbol.asyncDispose]();
 });
 
+void tap.test("a destination that dies with bytes unread ends the source's side", async (t) => {
+  const folder = shortFolder(t);
+  const [a, b] = [join(folder, 'a'), join(folder, 'b')];
+  for (const path of [a, b]) mkdirSync(path);
+  const server = createServer({ pauseOnConnect: true }, (socket) => setTimeout(() => socket.destroy(), 100));
+  await new Promise<void>((resolve) => server.listen(join(b, 'link'), resolve));
+  const bridge = await bridgeSockets(sessionIn(a), sessionIn(b), 'link');
+  const client = connect(join(a, bridge.path)).resume();
+  client.write('offer');
+  await once(client, 'end', { signal: AbortSignal.timeout(5000) });
+  await bridge[Symbol.asyncDispose]();
+  server.close();
+  t.pass('ended');
+});
+
 void tap.test('a bridge that nobody used leaves nothing', async (t) => {
   const folder = shortFolder(t);
   const [a, b] = [join(folder, 'a'), join(folder, 'b')];

@@ -19,6 +19,7 @@ export class ProcessHost implements Host {
   /** Warm agents that no scenario uses now. */
   readonly #idle: AgentSession[];
   readonly #openAgent: () => Promise<AgentSession>;
+  #over = false;
 
   private constructor({ id, openAgent }: ProcessHostSpec, capabilities: HostCapabilities, first: AgentSession) {
     this.capabilities = capabilities;
@@ -53,13 +54,15 @@ export class ProcessHost implements Host {
           () => true,
           () => false,
         );
-        if (usable) this.#idle.push(session);
+        if (usable && !this.#over) this.#idle.push(session);
         else await session[Symbol.asyncDispose]();
       },
     };
   }
 
+  /** Ends the idle agents; those in use end when they come back. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#over = true;
     await Promise.all(this.#idle.splice(0).map((session) => session[Symbol.asyncDispose]()));
   }
 }
