@@ -13,6 +13,7 @@ interface Place {
 
 export async function* migrate(stage: Stage): AsyncGenerator<Step> {
   const [first, ...path] = stage.hosts;
+  if (path.length === 0) throw new Error('a migration over one place moves nothing');
   let source: Place = { host: first!, session: await first!.warm() };
   try {
     yield* bootSteps(source.session.agent, stage);
