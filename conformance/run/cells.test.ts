@@ -10,7 +10,7 @@ import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { isBreak } from '../../reports/result-log.js';
 import type { AgentClient } from '../hosts/agent/client.js';
-import { FAULT_NAMES, FAULTY_MSR, type Fault } from '../hosts/agent/faults.js';
+import { FAULTY_MSR, type Fault } from '../hosts/agent/faults.js';
 import { localSocket } from '../hosts/bridge.js';
 import { openChildAgent } from '../hosts/child-agent.js';
 import type { AgentSession, Host } from '../hosts/host.js';
