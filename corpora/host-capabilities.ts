@@ -38,6 +38,11 @@ export interface HostCapabilities {
    * Empty where the kernel keeps the table.
    */
   readonly cpuidAdditions: CpuidTable;
+  /**
+   * Feature bits of the supported table that KVM_GET_CPUID2 does not give back when KVM_SET_CPUID2 was given just that table: this kernel
+   * lists them and takes them from every guest. Absent where it keeps them all.
+   */
+  readonly cpuidRemovals?: CpuidTable;
   /** KVM_CHECK_EXTENSION on a VM, by the kernel's names (`KVM_CAP_XSAVE2`); only capabilities that are not 0. */
   readonly capabilities: Readonly<Record<string, number>>;
 }

@@ -12,6 +12,7 @@ export interface HostCaptureJson {
   readonly emulatedCpuid: readonly CpuidRowJson[];
   readonly hostCpuid: readonly CpuidRowJson[];
   readonly cpuidAdditions: readonly CpuidRowJson[];
+  readonly cpuidRemovals?: readonly CpuidRowJson[] | undefined;
   readonly msrIndices: readonly string[];
   readonly featureMsrs: readonly { readonly index: string; readonly value: string }[];
   readonly capabilities: Readonly<Record<string, number>>;
@@ -24,6 +25,7 @@ export const captureToJson = (host: HostCapabilities): HostCaptureJson => ({
   emulatedCpuid: host.emulatedCpuid.toJSON(),
   hostCpuid: host.hostCpuid.toJSON(),
   cpuidAdditions: host.cpuidAdditions.toJSON(),
+  ...(host.cpuidRemovals ? { cpuidRemovals: host.cpuidRemovals.toJSON() } : {}),
   msrIndices: host.msrIndices.map(hex32),
   featureMsrs: host.featureMsrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
   capabilities: host.capabilities,
@@ -36,6 +38,7 @@ export const captureFromJson = (json: HostCaptureJson): HostCapabilities => ({
   emulatedCpuid: CpuidTable.fromJson(json.emulatedCpuid),
   hostCpuid: CpuidTable.fromJson(json.hostCpuid),
   cpuidAdditions: CpuidTable.fromJson(json.cpuidAdditions),
+  ...(json.cpuidRemovals ? { cpuidRemovals: CpuidTable.fromJson(json.cpuidRemovals) } : {}),
   msrIndices: json.msrIndices.map(parseHex32),
   featureMsrs: json.featureMsrs.map(({ index, value }) => ({ index: parseHex32(index), value: parseHex64(value) })),
   capabilities: json.capabilities,

@@ -27,6 +27,13 @@ const CASES: readonly (readonly [args: readonly string[], code: number, says: Re
   [['verify', ...PAIR, '--jobs', '0'], 2, /--jobs/],
   [['verify', ...PAIR, '--host', 'lokal'], 2, /unknown host 'lokal'/],
   [['verify', ...PAIR, '--subject', 'qemuu'], 2, /unknown subject/],
+  [['resolve', '--machine', 'pc-next', '--cpu', 'host'], 2, /model 'host' follows its host.*--host/],
+  [['resolve', ...PAIR, '--host', 'recorded:EPYC/4.9'], 2, /no capture 'EPYC\/4\.9'.*EPYC\//],
+  [['host', 'runnable', '--host', 'recorded:EPYC/6.12', '--machine', 'pc-1'], 2, /unknown machine type 'pc-1'/],
+  [['host', 'can-move', 'recorded:EPYC/6.12', 'recorded:EPYC/5.10', '--cpu', 'hots'], 2, /unknown CPU model 'hots'/],
+  [['host', 'capture', '--from', 'package.json'], 2, /package\.json/],
+  [['host', 'diff', 'recorded:EPYC/6.12'], 2, /missing required argument 'after'/],
+  [['host', 'baseline', 'lokal'], 2, /unknown host 'lokal'/],
   [['report', 'no-such-file'], 2, /no-such-file: ENOENT/],
   [['report', '--format', 'txt', 'x'], 2, /txt/],
 ];

@@ -17,7 +17,7 @@ export function formatCapture(host: HostCapabilities, origin: string): string {
     `  "schema": ${JSON.stringify(schema)}`,
     `  "origin": ${JSON.stringify(origin)}`,
     `  "facts": ${JSON.stringify(facts, null, 2).replaceAll('\n', '\n  ')}`,
-    ...Object.entries(lists).map(([name, rows]) => `  ${JSON.stringify(name)}: ${list(rows)}`),
+    ...Object.entries(lists).map(([name, rows = []]) => `  ${JSON.stringify(name)}: ${list(rows)}`),
     `  "capabilities": ${JSON.stringify(sorted(capabilities), null, 2).replaceAll('\n', '\n  ')}`,
   ];
   return `{\n${parts.join(',\n')}\n}\n`;

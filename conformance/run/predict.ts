@@ -5,7 +5,7 @@ import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
 import type { Reason, Verdict } from '../../corpora/verdict.js';
 import { sweepCpuid } from '../../guest-probes/sweep.js';
-import { withAdditions } from '../../reference-vmm/cpu-model/additions.js';
+import { withAdditions, withoutBits } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
@@ -46,11 +46,13 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
 
 /** True where a guest sees the same on every host of its path, altered as it is. */
 function alterAlike({ identity }: Pick<Cell, 'identity'>, hosts: readonly HostCapabilities[]): boolean {
-  const shown = hosts.map(({ cpuidAdditions }) =>
-    JSON.stringify(identity.vcpus.map(({ cpuid }) => seenOf(withAdditions(cpuid, cpuidAdditions)))),
-  );
+  const shown = hosts.map((host) => JSON.stringify(identity.vcpus.map(({ cpuid }) => seenOf(shownBy(host, cpuid)))));
   return new Set(shown).size === 1;
 }
+
+/** What a kernel makes of a table. */
+const shownBy = ({ cpuidAdditions, cpuidRemovals }: HostCapabilities, cpuid: CpuidTable): CpuidTable =>
+  withAdditions(cpuidRemovals ? withoutBits(cpuid, cpuidRemovals) : cpuid, cpuidAdditions);
 
 /** A row beyond the maximum of its range is not seen. */
 const seenOf = (table: CpuidTable): CpuidRow[] =>
@@ -66,6 +68,6 @@ function onHost(
   const missing = shortfalls(cpuid, host).filter(({ kind }) => !forceFeatures || kind === 'xsave-layout');
   return {
     missing: shortfallReasons(missing, place),
-    added: alterations(cpuid, withAdditions(cpuid, host.cpuidAdditions), place),
+    added: alterations(cpuid, shownBy(host, cpuid), place),
   };
 }

@@ -102,7 +102,8 @@ export function offeredBits(host: HostCapabilities, { leaf, subleaf, register }:
   // Linux 4.17 to 4.20 offer the bit on AMD without the MSR.
   const withoutMsr =
     leaf === 7 && subleaf === 0 && register === 'edx' && !host.msrIndices.includes(MSR_ARCH_CAPABILITIES);
-  return withoutMsr ? (bits & ~ARCH_CAPABILITIES) >>> 0 : bits;
+  const taken = host.cpuidRemovals?.value(leaf, subleaf, register) ?? 0;
+  return (bits & ~taken & ~(withoutMsr ? ARCH_CAPABILITIES : 0)) >>> 0;
 }
 
 /** A register of an identity that a host cannot give. */

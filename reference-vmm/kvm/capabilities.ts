@@ -27,6 +27,9 @@ function readHostCapabilities(kvm: Kvm): HostCapabilities {
   const bare = bareTable(supportedCpuid);
   const vcpu = vm.createVcpu(0);
   vcpu.setCpuid2(bare);
+  const cpuidAdditions = additionsOf(bare, vcpu.getCpuid2());
+  vcpu.setCpuid2(supportedCpuid);
+  const cpuidRemovals = removalsOf(supportedCpuid, vcpu.getCpuid2());
   return {
     facts: kvm.facts,
     supportedCpuid,
@@ -34,7 +37,8 @@ function readHostCapabilities(kvm: Kvm): HostCapabilities {
     hostCpuid: kvm.hostCpuid(),
     msrIndices: kvm.msrIndices(),
     featureMsrs: kvm.featureMsrs(),
-    cpuidAdditions: additionsOf(bare, vcpu.getCpuid2()),
+    cpuidAdditions,
+    ...(cpuidRemovals.rows.length > 0 ? { cpuidRemovals } : {}),
     capabilities: Object.fromEntries(capabilities),
   };
 }
@@ -82,4 +86,18 @@ export function additionsOf(given: CpuidTable, got: CpuidTable): CpuidTable {
     return { ...row, ...added };
   });
   return new CpuidTable(rows.filter((row) => REGISTERS.some((name) => row[name] !== 0)));
+}
+
+/** Feature bits that were given and did not come back; rows without any are left out. */
+export function removalsOf(given: CpuidTable, got: CpuidTable): CpuidTable {
+  const derived = derivedTable(given, POWER_ON);
+  const rows = new Map<string, CpuidRow>();
+  for (const [leaf, subleaf, register] of FEATURE_WORDS) {
+    const expected = derived.value(leaf, subleaf, register);
+    const lost = (expected & ~got.value(leaf, subleaf, register)) >>> 0;
+    if (lost === 0) continue;
+    const key = `${leaf}.${subleaf}`;
+    rows.set(key, { ...(rows.get(key) ?? { leaf, subleaf, ...NOTHING }), [register]: lost });
+  }
+  return new CpuidTable(rows.values());
 }

@@ -6,7 +6,7 @@ import { CpuidTable } from '../../corpora/cpuid.js';
 import { MachineError } from '../../corpora/errors.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { MsrValue } from '../../corpora/identity.js';
-import { withAdditions } from '../cpu-model/additions.js';
+import { withAdditions, withoutBits } from '../cpu-model/additions.js';
 import { derivedTable, POWER_ON } from '../cpu-model/derived.js';
 import { GuestMemory } from './guest-memory.js';
 import { hidesMsrs } from './kernel-rules.js';
@@ -74,7 +74,9 @@ class RecordedVcpu implements Vcpu {
   }
 
   getCpuid2(): CpuidTable {
-    return derivedTable(withAdditions(this.#table, this.#host.cpuidAdditions), POWER_ON);
+    const { cpuidAdditions, cpuidRemovals } = this.#host;
+    const kept = cpuidRemovals ? withoutBits(this.#table, cpuidRemovals) : this.#table;
+    return derivedTable(withAdditions(kept, cpuidAdditions), POWER_ON);
   }
 
   /** Up to the first that the kernel does not list. */

@@ -112,6 +112,7 @@ export const captureSchema = z.strictObject({
   emulatedCpuid: z.array(cpuidRow),
   hostCpuid: z.array(cpuidRow),
   cpuidAdditions: z.array(cpuidRow),
+  cpuidRemovals: z.array(cpuidRow).optional(),
   msrIndices: z.array(hex32),
   featureMsrs: z.array(z.strictObject({ index: hex32, value: hex64 })),
   capabilities: z.record(z.string(), z.number()),

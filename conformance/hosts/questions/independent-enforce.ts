@@ -17,6 +17,7 @@ export interface CaptureText {
   readonly supportedCpuid: readonly Row[];
   readonly hostCpuid: readonly Row[];
   readonly cpuidAdditions: readonly Row[];
+  readonly cpuidRemovals?: readonly Row[];
   readonly msrIndices: readonly string[];
   readonly featureMsrs: readonly { readonly index: string; readonly value: string }[];
   readonly capabilities: Readonly<Record<string, number>>;
@@ -72,7 +73,7 @@ function given(capture: CaptureText, leaf: number, subleaf: number, name: Name):
   if (place === '1.0.ecx' && capture.capabilities.KVM_CAP_TSC_DEADLINE_TIMER) bits |= 1n << 24n;
   if (place === '80000001.0.edx') bits |= register(capture.supportedCpuid, 1, 0, 'edx') & REPEATED;
   if (place === '7.0.edx' && !capture.msrIndices.includes('0x0000010a')) bits &= ~(1n << 29n);
-  return bits;
+  return bits & ~register(capture.cpuidRemovals ?? [], leaf, subleaf, name);
 }
 
 /** `1.0.edx[1]` for each bit that is wanted and not given, `d.5.ebx` for content and layout; sorted. */

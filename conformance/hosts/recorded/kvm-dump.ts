@@ -2,7 +2,7 @@
 import { type CpuidRow, CpuidTable, isIndexedLeaf } from '../../../corpora/cpuid.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import type { HostCapabilities, HostFacts } from '../../../corpora/host-capabilities.js';
-import { additionsOf } from '../../../reference-vmm/kvm/capabilities.js';
+import { additionsOf, removalsOf } from '../../../reference-vmm/kvm/capabilities.js';
 import type { KvmDump } from './capture-schemas.js';
 
 /**
@@ -15,6 +15,7 @@ export function hostOfDump(dump: KvmDump): HostCapabilities {
   const supported = kvmTable(dump.supportedCpuid);
   // KVM_GET_CPUID2 of 5.10 and 6.1 leaves the count as passed: rows of zeros follow.
   const got = kvmTable(dump.vcpuCpuid.slice(0, dump.supportedCpuid.length));
+  const cpuidRemovals = removalsOf(supported, got);
   return {
     facts: factsOf(dump),
     supportedCpuid: supported,
@@ -26,6 +27,7 @@ export function hostOfDump(dump: KvmDump): HostCapabilities {
       return value ? [{ index: parseHex32(index), value: parseHex64(value) }] : [];
     }),
     cpuidAdditions: additionsOf(supported, got),
+    ...(cpuidRemovals.rows.length > 0 ? { cpuidRemovals } : {}),
     capabilities: Object.fromEntries(Object.entries(dump.caps).filter(([, value]) => value > 0)),
   };
 }

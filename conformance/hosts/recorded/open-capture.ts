@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { InputError, unknownName } from '../../../corpora/errors.js';
+import { InputError, nearestNames } from '../../../corpora/errors.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { CAPTURE_SCHEMA, captureFromJson, type HostCaptureJson } from '../../../corpora/host-capture.js';
 import { packageFile } from '../../../corpora/package-root.js';
@@ -35,8 +35,9 @@ function committed(name: string): { readonly name: string; readonly file: string
   if (existsSync(fileOf(name).file)) return fileOf(name);
   const begins = committedCaptures().filter((one) => one.startsWith(name) && /^[^\d]/.test(one.slice(name.length)));
   if (begins.length > 0) return fileOf(begins.at(-1)!);
-  const { nearest } = unknownName('capture', name, committedCaptures());
-  const hint = nearest.length ? nearest : committedCaptures().slice(0, 3);
+  const all = committedCaptures();
+  const sameCpu = all.filter((one) => one.startsWith(`${name.split('/')[0]}/`));
+  const hint = [nearestNames(name, all), sameCpu, all].find((names) => names.length > 0)!.slice(0, 3);
   throw new InputError(
     'no-such-capture',
     `no capture '${name}': neither a file nor one of the package, such as ${hint.join(', ')}`,
