@@ -1,6 +1,7 @@
 /** One boot of one pair on one host, with everything that the guest saw. */
 import type { ExitCode } from '../../corpora/errors.js';
 import { hex32 } from '../../corpora/hex.js';
+import { msrLabel } from '../../corpora/msrs.js';
 import { vcpuObservationToJson } from '../../corpora/observation.js';
 import { reasonLines } from '../../reports/reasons.js';
 import { conclude } from '../../reports/result-log.js';
@@ -46,7 +47,7 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
           ...cpuidLines({ rows: vcpu.cpuid }),
           ...(options.msrs
             ? vcpu.msrs.map(
-                (msr) => `   MSR ${hex32(msr.index)}: ${'fault' in msr ? msr.fault : `0x${msr.value.toString(16)}`}`,
+                (msr) => `   ${msrLabel(msr.index)}: ${'fault' in msr ? msr.fault : `0x${msr.value.toString(16)}`}`,
               )
             : []),
         ]),
