@@ -1,0 +1,168 @@
+/** MSRs on real kernels: one table whatever the kernel, and what a guest wrote to all of them moves between the oldest and the newest. */
+import t from 'tap';
+import { GuestAbiError } from '../corpora/errors.js';
+import { hex32, hex64 } from '../corpora/hex.js';
+import { type CpuIdentity, identityToJson, type MsrValue } from '../corpora/identity.js';
+import { msrDictionary, msrIndex, msrLabel } from '../corpora/msrs.js';
+import { MSR_CAP } from '../corpora/probe-abi.js';
+import { legalValue } from '../reference-vmm/cpu-model/msr-values.js';
+import { countsTime, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
+import { resolve } from '../reference-vmm/cpu-model/resolve.js';
+import type { Outcome, Params } from './hosts/agent/protocol.js';
+import type { Host } from './hosts/host.js';
+import { openLabHosts } from './hosts/lab/pool.js';
+import { msrExpectation } from './probe-msrs.js';
+
+const MACHINE = 'pc-i440fx-7.2';
+const KERNELS = ['5.10.0-46/rich', '6.12.107+deb13/rich', '7.3.4+deb13/rich'];
+/** All run on the lab's richest CPU with at most two features forced. */
+const MODELS = [
+  ...['486', 'pentium', 'pentium2', 'pentium3', 'qemu32', 'qemu64', 'kvm32', 'kvm64', 'athlon', 'phenom', 'Conroe'],
+  ...['Penryn', 'Nehalem', 'Westmere', 'SandyBridge', 'Opteron_G1', 'Opteron_G3', 'Opteron_G5', 'EPYC', 'EPYC-Rome'],
+];
+
+/** All that the dictionary names. */
+const NAMED = [
+  ...new Set(
+    msrDictionary().flatMap((definition) => {
+      const { count = 1 } = definition;
+      return Array.from({ length: typeof count === 'number' ? count : 8 }, (_, i) => msrIndex(definition, i));
+    }),
+  ),
+];
+
+/** The ranges in which CPUs and hypervisors have MSRs. */
+const RANGES = [
+  ...[
+    [0, 0x2000],
+    [0x40000000, 0x200],
+    [0x4b564d00, 0x100],
+  ],
+  ...[
+    [0xc0000000, 0x3000],
+    [0xc0010000, 0x2000],
+  ],
+] as const;
+const SWEEP = RANGES.flatMap(([base, length]) => Array.from({ length: length! }, (_, i) => base! + i));
+
+const request = (identity: CpuIdentity, msrs: readonly number[]): Params<'boot'> => ({
+  identity: structuredClone(identityToJson(identity)) as never,
+  ...{ allowAltered: true, forceFeatures: true, msrs: msrs.map(hex32), fault: null },
+});
+
+type Seen = Map<number, string>;
+function seenBy(outcome: Outcome): Seen {
+  if (outcome.kind !== 'running') throw new Error(JSON.stringify(outcome));
+  return new Map(outcome.vcpus[0]!.msrs.map((msr) => [Number(msr.index), 'fault' in msr ? msr.fault : msr.value]));
+}
+
+/** What the guest of a pair reads of these MSRs, in as many boots as that takes. */
+async function readOn(host: Host, identity: CpuIdentity, msrs: readonly number[]): Promise<Seen> {
+  await using session = await host.warm();
+  const seen: Seen = new Map();
+  for (let at = 0; at < msrs.length; at += MSR_CAP) {
+    const asked = msrs.slice(at, at + MSR_CAP);
+    for (const [index, value] of seenBy(await session.agent.call('boot', request(identity, asked), 120_000)))
+      seen.set(index, value);
+  }
+  return seen;
+}
+
+/** How what was read differs from the identity. What forced features bring is not compared. */
+function differences(identity: CpuIdentity, host: Host, seen: Seen): string[] {
+  const { values } = msrExpectation(identity, [host.capabilities]);
+  const wanted = new Map(values(0).map((msr) => [msr.index, 'fault' in msr ? msr.fault : hex64(msr.value)]));
+  const compared = new Set([...wanted.keys(), ...[...seen.keys()].filter((index) => !ownOf(identity).has(index))]);
+  return [...compared]
+    .filter((index) => !(countsTime(index) && seen.get(index)?.startsWith('0x')))
+    .filter((index) => seen.get(index) !== (wanted.get(index) ?? '#GP'))
+    .map((index) => `${msrLabel(index)}: ${seen.get(index)}, not ${wanted.get(index) ?? '#GP'}`);
+}
+
+const ownOf = (identity: CpuIdentity): ReadonlySet<number> => new Set(identity.msrs.map(({ index }) => index));
+
+/** The hosts, once for all tests; or why there are none. */
+async function openHosts(): Promise<readonly Host[] | string> {
+  try {
+    const opened = await openLabHosts(KERNELS);
+    t.teardown(() => Promise.all(opened.map((host) => host[Symbol.asyncDispose]())));
+    return opened;
+  } catch (error) {
+    if (!(error instanceof GuestAbiError)) throw error;
+    return error.message;
+  }
+}
+
+const opened = await openHosts();
+const hosts = typeof opened === 'string' ? [] : opened;
+const options = { skip: typeof opened === 'string' && opened, timeout: 600_000 };
+
+void t.test('20 models: the MSRs that read, and what they hold, are one on every kernel', options, async (t) => {
+  for (const cpu of MODELS) {
+    const identity = resolve({ machine: MACHINE, cpu });
+    const row = await Promise.all(
+      hosts.map(async (host) => {
+        const seen = await readOn(host, identity, NAMED);
+        t.same(differences(identity, host, seen), [], `${cpu} on ${host.summary.id}`);
+        return [...seen.values()].filter((value) => value !== '#GP').length;
+      }),
+    );
+    t.comment(`${cpu}: ${row.join(', ')} of ${NAMED.length} MSRs can be read`);
+  }
+});
+
+void t.test('a sweep finds no MSR that is not of the identity', options, async (t) => {
+  const identity = resolve({ machine: MACHINE, cpu: 'EPYC' });
+  for (const host of [hosts[0]!, hosts[2]!]) {
+    const seen = await readOn(host, identity, SWEEP);
+    t.equal(seen.size, SWEEP.length);
+    t.same(differences(identity, host, seen), [], host.summary.id);
+  }
+});
+
+/** RAM that the probe does not use. */
+const SPARE = { page: 0x3ff000 };
+const X2APIC = '0x00000800';
+/** IA32_APIC_BASE, EFER, FS and GS base: what the probe stands on. */
+const GROUND: ReadonlySet<number> = new Set([0x1b, 0xc0000080, 0xc0000100, 0xc0000101]);
+
+const writesFor = (identity: CpuIdentity): MsrValue[] =>
+  msrsOf(identity)
+    .filter(
+      ({ index, writable, definition }) =>
+        definition.access === 'read-write' &&
+        writable !== 0n &&
+        !GROUND.has(index) &&
+        definition.index !== X2APIC &&
+        !countsTime(index),
+    )
+    .map((msr, seed) => ({ index: msr.index, value: legalValue(msr, seed, SPARE) }));
+
+const isTscMismeasured = (outcome: Outcome): boolean =>
+  outcome.kind === 'refused' && outcome.reasons.every(({ code }) => code === 'tsc-frequency');
+
+void t.test('what a guest wrote to all its MSRs is there from 5.10 to 7.3 and back', options, async (t) => {
+  const identity = resolve({ machine: MACHINE, cpu: 'Nehalem' });
+  const writes = writesFor(identity);
+  const asked = writes.map(({ index }) => index);
+  const wanted = new Map(writes.map(({ index, value }) => [index, hex64(value)]));
+  const [old, , young] = hosts as readonly [Host, Host, Host];
+  const file = '/tmp/all-msrs.snapshot';
+  await using first = await old.open();
+  await first.agent.call('boot', request(identity, asked), 120_000);
+  let last: Outcome | null = null;
+  for (const { index, value } of writes)
+    last = await first.agent.call('write-msr', { index: hex32(index), value: hex64(value) }, 120_000);
+  t.same(seenBy(last!), wanted, 'on 5.10, where it was written');
+  await first.agent.call('save', { file }, 120_000);
+  let { base64 } = await first.agent.call('fetch', { file }, 120_000);
+  for (const host of [young, old]) {
+    await using session = await host.open();
+    await session.agent.call('put', { file, base64 }, 120_000);
+    const arrived = await session.agent.call('restore', { ...request(identity, asked), file }, 120_000);
+    if (isTscMismeasured(arrived)) return t.comment('skipped: a busy emulated host measured its TSC wrong');
+    t.same(seenBy(arrived), wanted, `on ${host.summary.id}`);
+    await session.agent.call('save', { file }, 120_000);
+    ({ base64 } = await session.agent.call('fetch', { file }, 120_000));
+  }
+});
