@@ -80,7 +80,8 @@ function conjunction(tokens: string[]): CpuCondition {
 }
 
 function factor(tokens: string[]): CpuCondition {
-  const token = tokens.shift() ?? 'nothing';
+  const token = tokens.shift();
+  if (token === undefined) throw new RangeError('a condition ends where a fact should stand');
   if (token === '!') {
     const denied = factor(tokens);
     return (cpu) => !denied(cpu);
