@@ -16,7 +16,10 @@ const skips = points.filter((line) => /# SKIP/i.test(line));
 const refused = skips.filter((line) => !ACCEPTED.some((reason) => reason.test(line)));
 const total = Number(/^# \{ total: (\d+)/m.exec(lines.join('\n'))?.[1] ?? 0);
 
-if (failed.length) console.log(lines.slice(-4000).join('\n'));
+for (const line of failed) {
+  const at = lines.indexOf(line);
+  console.log(lines.slice(at, at + 40).join('\n'));
+}
 for (const line of skips) console.log(`skip: ${line.trim()}`);
 for (const line of refused) console.log(`a skip that CI does not accept: ${line.trim()}`);
 
