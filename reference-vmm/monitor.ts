@@ -23,7 +23,7 @@ import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js'
 import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
 import { kernelMsrs, limitMsrs, msrLimitReasons } from './msr-limits.js';
 import { MsrPolicy } from './msr-policy.js';
-import { type Realization, type RealizeOptions, realize } from './realize.js';
+import { giveCpuid, type Realization, type RealizeOptions, realize } from './realize.js';
 import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
 import {
   constantMsrs,
@@ -243,7 +243,7 @@ export class Machine implements Disposable {
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
     const { apicId, cpuid } = this.identity.vcpus[0]!;
     const vcpu = vm.createVcpu(apicId);
-    vcpu.setCpuid2(cpuid);
+    giveCpuid(vcpu, cpuid);
     vcpu.setMsrs(this.#msrPolicy.kernelResets.filter(({ index }) => !this.#absentMsrs.includes(index)));
     return this.#take(vcpu, []);
   }

@@ -57,7 +57,7 @@ export function realize(
   const reasons = shortfallReasons(refused, place);
   const forced = [...new Set(shortfallNames(forceable, nameOf))];
   try {
-    vcpu.setCpuid2(cpuid);
+    giveCpuid(vcpu, cpuid);
   } catch (error) {
     if (!(error instanceof KvmError)) throw error;
     const refusal = reason({ code: 'cpuid-not-settable', step, vcpu: index, layer: 'kernel', message: error.message });
@@ -77,6 +77,21 @@ export function realize(
     absentMsrs: absent.map(({ msr }) => msr.index),
     readBack,
   };
+}
+
+const APIC = 1 << 9;
+const APIC_BASE_ENABLE = 1n << 11n;
+
+/**
+ * KVM_SET_CPUID2 on a vCPU that has not run. KVM shows 1.EDX[9] as the APIC base has it, whatever the table says (Linux
+ * arch/x86/kvm/cpuid.c), so a CPU without an APIC has it switched off. Throws `KvmError`.
+ */
+export function giveCpuid(vcpu: Vcpu, cpuid: CpuidTable): void {
+  if ((cpuid.value(1, null, 'edx') & APIC) === 0) {
+    const sregs = vcpu.getSregs();
+    vcpu.setSregs({ ...sregs, apicBase: sregs.apicBase & ~APIC_BASE_ENABLE });
+  }
+  vcpu.setCpuid2(cpuid);
 }
 
 const reasonsOf = (refusals: readonly MsrRefusal[], forced: readonly MsrRefusal[]): Reason[] =>

@@ -37,3 +37,8 @@ const XSAVE = 1 << 26;
 
 /** True where the guest has XSETBV and XGETBV to try. */
 export const hasXsave = (vcpus: Expectation): boolean => (vcpus[0]!.cpuid.value(1, null, 'ecx') & XSAVE) !== 0;
+
+const APIC = 1 << 9;
+
+/** True where the guest has a local APIC, through which it can send itself INIT. */
+export const hasApic = (vcpus: Expectation): boolean => (vcpus[0]!.cpuid.value(1, null, 'edx') & APIC) !== 0;

@@ -12,7 +12,7 @@ import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
 import { PLAYS } from '../scenarios/index.js';
 import { type Cell, cellName } from './cell.js';
-import { expectationOf, hasXsave } from './expectation.js';
+import { expectationOf, hasApic, hasXsave } from './expectation.js';
 import { type Judgement, judge } from './judge.js';
 import { predict } from './predict.js';
 
@@ -78,6 +78,7 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       hosts: cell.hosts,
       folder,
       xgetbv: cell.hosts.every(({ capabilities }) => guestCanXgetbv(capabilities)) && hasXsave(vcpus),
+      apic: hasApic(vcpus),
       request: {
         identity: structuredClone(identityToJson(cell.identity)) as never,
         allowAltered: options.allowAltered,

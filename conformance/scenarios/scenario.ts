@@ -19,6 +19,8 @@ export interface Stage {
   readonly request: Params<'boot'>;
   /** False where XGETBV ends the vCPU (notes on kvm_pvm in docs). */
   readonly xgetbv: boolean;
+  /** True where the guest has a local APIC. */
+  readonly apic: boolean;
   /** A folder of this cell's own, on hosts that share files with the runner. */
   readonly folder: string;
 }
