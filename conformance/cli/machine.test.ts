@@ -1,6 +1,7 @@
 /** `probe`, `vmm run`, `doctor` and `start` as a user runs them, on this machine's KVM. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
@@ -210,3 +211,18 @@ void t.test('without permission on /dev/kvm: one line with the cure, exit code 3
     t.match(end.stderr, /^guest-abi: .*\/dev\/kvm: permission denied; .*usermod.*\n$/);
   }
 });
+
+void t.test(
+  'without KVM and without a lab, start does what needs none, and holds nothing',
+  { skip: cannotTry() },
+  async (t) => {
+    const cwd = mkdtempSync(join(tmpdir(), 'guest-abi-nobody-'));
+    t.teardown(() => rmSync(cwd, { recursive: true }));
+    chmodSync(cwd, 0o777);
+    const end = await runCli(['start', '--offline'], { uid: NOBODY, cwd, env: { XDG_CACHE_HOME: join(cwd, 'cache') } });
+    t.equal(end.code, 3);
+    t.match(end.stdout, /No KVM on this machine: .*permission denied/);
+    t.match(end.stdout, /^pc-i440fx-1\.6\/Nehalem +identical~/m);
+    t.match(end.stdout, /Nothing verified: 0 identical.*No guest was booted/);
+  },
+);

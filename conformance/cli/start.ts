@@ -8,6 +8,7 @@ import type { Host } from '../hosts/host.js';
 import { isLabReady } from '../hosts/lab/setup.js';
 import { openLocalHost } from '../hosts/local.js';
 import { ProcessHost } from '../hosts/process-host.js';
+import { RecordedHost } from '../hosts/recorded/recorded-host.js';
 import { altersCpuid } from '../hosts/summary.js';
 import { type Cell, cellsOf } from '../run/cell.js';
 import { control, PLANTS, type PlantEnd } from '../run/control.js';
@@ -27,6 +28,8 @@ export interface StartOptions extends CommonOptions {
 const PAIRS = ['pc-i440fx-1.5/Nehalem', 'pc-i440fx-1.6/Nehalem', 'pc-i440fx-2.2/SandyBridge', 'pc-i440fx-2.4/Nehalem'];
 /** The kernels that a newcomer sees: one long old, one in wide use. */
 const LAB_HOSTS = ['lab:6.12', 'lab:5.10'];
+/** Where nothing can be booted: what the captures say. */
+const RECORDED_HOSTS = ['recorded:EPYC/6.12', 'recorded:EPYC/5.10'];
 
 /** Runs and prints; gives the exit code. */
 export async function start(options: StartOptions): Promise<ExitCode> {
@@ -38,10 +41,11 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   const local = await openLocal();
   const exact = local instanceof ProcessHost && !altersCpuid(local.capabilities);
   await using lab = exact ? null : await openLab(options);
-  const hosts = exact ? [local] : (lab?.hosts ?? (local instanceof ProcessHost ? [local] : []));
+  await using recorded = lab || local instanceof ProcessHost ? null : await openHosts(RECORDED_HOSTS);
+  const hosts = exact ? [local] : (lab?.hosts ?? recorded?.hosts ?? [local as ProcessHost]);
   if (!(local instanceof ProcessHost)) say(`No KVM on this machine: ${local.message}`);
   try {
-    const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? [])];
+    const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? recorded?.hosts ?? [])];
     say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
     const writer = LogWriter.create(undefined);
     const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
@@ -123,8 +127,8 @@ async function playControl(
   pairs: Pairs,
   say: (text: string) => void,
 ): Promise<PlantEnd[]> {
-  const host = local instanceof ProcessHost ? local : hosts[0];
-  if (!host) return [];
+  const host = local instanceof ProcessHost ? local : hosts[0]!;
+  if (host instanceof RecordedHost) return [];
   const ends = await control(host, pairs[0]!.identity);
   say(`Control: ${PLANTS.length} planted changes, ${ends.filter(({ caught }) => caught).length} caught`);
   for (const { plant, finding } of ends) say(`    ${plant}\n        ${finding}`);
@@ -133,7 +137,7 @@ async function playControl(
 
 function meaning(log: ResultLog, hosts: readonly Host[]): string {
   const line = conclusionLine(log.cells);
-  if (hosts.length === 0) return `${line}. No guest was booted.`;
+  if (hosts.every((host) => host instanceof RecordedHost)) return `${line}. No guest was booted.`;
   const vendors = new Set(hosts.map(({ capabilities }) => capabilities.facts.cpuVendor));
   if (!vendors.has('GenuineIntel'))
     return `${line}. Only AMD hosts were run; for Intel: guest-abi verify --host ssh:USER@HOST`;
