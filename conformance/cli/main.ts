@@ -7,6 +7,7 @@ import { agentCommand } from './commands/agent.js';
 import { convertCommand } from './commands/convert.js';
 import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
+import { freezeCommand } from './commands/freeze.js';
 import { hostCommand } from './commands/host.js';
 import { importCommand } from './commands/import.js';
 import { labCommand } from './commands/lab.js';
@@ -35,6 +36,7 @@ const COMMANDS = [
   agentCommand,
   labCommand,
   importCommand,
+  freezeCommand,
   startCommand,
 ];
 

@@ -2,7 +2,8 @@
 import { type Command, Option } from 'commander';
 import { InputError } from '../../corpora/errors.js';
 
-const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
+/** A repeatable option's values. */
+export const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 /** `--json`, `--corpora`, `-v`: on every command. */
 export const withCommon = (command: Command): Command =>

@@ -53,8 +53,7 @@ const emptyContract = (model: string): ContractFile => ({
 });
 
 /**
- * Contract files after freezing machine types, in the order given, onto those that exist. Only files that gained something are
- * returned. Throws `InputError` (`contract-exists`) where a frozen table would change.
+ * Contract files, by model, after freezing machine types, in the order given, onto those that exist. Throws `InputError` (`contract-exists`) where a frozen table would change.
  */
 export function freezeMachines(
   machines: readonly string[],
@@ -66,21 +65,19 @@ export function freezeMachines(
     for (const [model, pairs] of pairsToFreeze(machine, definitions, sources)) {
       const before =
         files.get(model) ?? (definitions.contracts(model) as ContractFile | undefined) ?? emptyContract(model);
-      files.set(model, freeze(before, pairs));
+      files.set(model, withDisagreements(freeze(before, pairs), pairs, definitions));
     }
   }
-  return new Map([...files].map(([model, file]) => [model, withDisagreements(file, definitions)]));
+  return files;
 }
 
-function withDisagreements(file: ContractFile, definitions: Definitions): ContractFile {
-  const found = new Map<string, Disagreement>();
-  for (const { pairs } of file.tables) {
-    for (const [model, machines] of Object.entries(pairs)) {
-      for (const machine of machines) collectDisagreements(machine, model, definitions, found);
-    }
-  }
+function withDisagreements(file: ContractFile, pairs: readonly FrozenPair[], definitions: Definitions): ContractFile {
+  const found = new Map(file.disagreements.map((one) => [disagreementKey(one.id, one.rows), one]));
+  for (const { machine, model } of pairs) collectDisagreements(machine, model, definitions, found);
   return { ...file, disagreements: [...found.values()] };
 }
+
+const disagreementKey = (ids: string, rows: Disagreement['rows']): string => JSON.stringify([ids, rows]);
 
 /** Where a later release shows the same pair otherwise: the rows that it has, under the deviation that explains them. */
 function collectDisagreements(
@@ -96,11 +93,12 @@ function collectDisagreements(
   );
   const own = resolve({ machine, cpu: model, definitions }).vcpus[0]!.cpuid;
   for (const release of others) {
-    const rows = otherRows(own, resolve({ machine, cpu: model, definitions, release }).vcpus[0]!.cpuid);
+    const other = resolve({ machine, cpu: model, definitions, release }).vcpus[0]!.cpuid;
+    const rows = otherRows(own, other).map(rowToJson);
     if (!rows.length) continue;
     const ids = causes(machine, model, contract.release!, release, definitions).join(', ');
-    const key = JSON.stringify([ids, rows]);
-    const known = found.get(key) ?? { id: ids, releases: [], pairs: {}, rows: rows.map(rowToJson) };
+    const key = disagreementKey(ids, rows);
+    const known = found.get(key) ?? { id: ids, releases: [], pairs: {}, rows };
     found.set(key, {
       ...known,
       releases: [...new Set([...known.releases, release])],

@@ -1,10 +1,26 @@
 /** `guest-abi import`: what other projects say of CPU models. */
 import { Command } from 'commander';
 import type { ImportLibvirtOptions } from '../import-libvirt.js';
-import { withCommon } from '../options.js';
+import type { ImportQemuOptions } from '../import-qemu.js';
+import { wholeNumber, withCommon } from '../options.js';
 
 export const importCommand = (): Command =>
-  new Command('import').description('what other projects say of CPU models').addCommand(libvirtCommand());
+  new Command('import')
+    .description('what other projects say of CPU models')
+    .addCommand(qemuCommand())
+    .addCommand(libvirtCommand());
+
+const qemuCommand = (): Command =>
+  withCommon(new Command('qemu'))
+    .description('CPU models and machine types of a QEMU, asked over QMP under TCG and KVM, into definitions')
+    .option('--binary <path>', 'a QEMU of your own')
+    .option('--release <version>', 'a QEMU of the cache: 5.2, 7.2, 10.0, 11.1; fetched first where it is not there')
+    .option('--out <dir>', 'corpora folder to write to (default: the last --corpora, else the built-in one)')
+    .option('--jobs <n>', 'QEMUs at a time (default 2)', wholeNumber('--jobs', 1))
+    .action(async (options: ImportQemuOptions) => {
+      const { importQemu } = await import('../import-qemu.js');
+      await importQemu(options);
+    });
 
 const libvirtCommand = (): Command =>
   withCommon(new Command('libvirt'))
