@@ -32,18 +32,18 @@ interface Comparison {
 }
 
 /** Throws `MachineError` without KVM or a C compiler, and `bench-not-comparable` where the two guests saw different CPUs. */
-export async function pairToObservation(rounds: number): Promise<PairToObservation> {
+export async function pairToObservation(rounds: number, warmUp = WARM_UP): Promise<PairToObservation> {
   const identity = resolve(PAIR);
   const { asked: msrs } = msrExpectation(identity);
   using kvm = openKvm();
   using floor = await Floor.start(identity, msrs);
   const [ours, theirs]: [Round[], Round[]] = [[], []];
   let seen = bootRound(kvm, identity, msrs).seen;
-  for (let i = 0; i < WARM_UP + rounds; i++) {
+  for (let i = 0; i < warmUp + rounds; i++) {
     const round = bootRound(kvm, identity, msrs);
     const floorRound = await floor.round();
     seen = round.seen;
-    if (i < WARM_UP) continue;
+    if (i < warmUp) continue;
     ours.push(round);
     theirs.push(floorRound);
   }

@@ -153,6 +153,18 @@ void t.test(
   },
 );
 
+void t.test('a CPU without an APIC shows none, after a reset too', needsKvm, async (t) => {
+  for (const cpu of ['486', 'Nehalem,-apic']) {
+    const made = guestOf(resolve({ machine: 'pc-1.0', cpu }));
+    if (!made) return void t.fail(`${cpu} was refused`);
+    using guest = made.guest;
+    for (const outcome of [await guest.boot(), await guest.command('reset-port')]) {
+      const { cpuid } = dumpOf(outcome);
+      t.equal((cpuid.find(({ leaf }) => leaf === 1)!.edx >>> 9) & 1, 0, cpu);
+    }
+  }
+});
+
 /** Boots a guest, moves its state by `move` into a second one, and compares what both saw. */
 const keepsItsCpu = (move: (source: ProbeGuest, identity: CpuIdentity, destination: ProbeGuest) => Promise<Reason[]>) =>
   onGuests(async (identity, { guest }) => {

@@ -1,0 +1,51 @@
+/** The benchmark measures what it says: both guests see the same CPU, and a machine that cannot measure says why. */
+import t from 'tap';
+import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
+import { needsKvm } from '../../reference-vmm/fixtures.js';
+import { runCommand } from '../packages/command.js';
+import { Floor } from './floor.js';
+import { PAIR, pairToObservation } from './pair-to-observation.js';
+import { quartiles } from './spread.js';
+
+const compiler = await runCommand('cc', ['--version'], { deadline: 10_000 }).then(
+  ({ status }) => status === 0,
+  () => false,
+);
+const skip = needsKvm.skip || (!compiler && 'no C compiler (cc)');
+
+void t.test('rounds of ours and of C boot guests that see the same', { skip }, async (t) => {
+  const { rounds, msrs, observed, closed } = await pairToObservation(3, 2);
+  t.equal(rounds, 3);
+  t.ok(msrs > 100);
+  for (const side of ['ours', 'floor'] as const) {
+    // Microseconds: 0.1 ms would be less than the exits of one boot cost.
+    t.ok(observed[side].median > 100, `${observed[side].median}`);
+    t.ok(closed[side].median > observed[side].median);
+  }
+  t.equal(observed.ratio, observed.ours.median / observed.floor.median);
+});
+
+void t.test('a guest of C that sees other MSRs is told apart', { skip }, async (t) => {
+  const identity = resolve(PAIR);
+  using floor = await Floor.start(identity, [0x10, 0x1b]);
+  await floor.round();
+  const { msrs } = await floor.finish();
+  t.same(
+    msrs.map(({ index }) => index),
+    [0x10, 0x1b],
+  );
+});
+
+void t.test('without a compiler it says so', async (t) => {
+  const { PATH } = process.env;
+  process.env.PATH = '/nowhere';
+  t.teardown(() => {
+    process.env.PATH = PATH;
+  });
+  await t.rejects(Floor.start(resolve(PAIR), []), { code: 'program-missing', exitCode: 3, message: /cannot run cc/ });
+});
+
+void t.test('quartiles are of the sorted values', async (t) => {
+  t.same(quartiles([9, 1, 5, 3, 7]), { least: 1, lower: 3, median: 5, upper: 7 });
+  t.same(quartiles([4]), { least: 4, lower: 4, median: 4, upper: 4 });
+});
