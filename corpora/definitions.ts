@@ -2,8 +2,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unknownName } from './errors.js';
+import { featureDictionary } from './features.js';
 import { hex32 } from './hex.js';
 import { packageFile } from './package-root.js';
+import { badFile, checkCorporaFile } from './schema/corpora-files.js';
 
 /** A QEMU property's value. Null only for properties that have no value until given (`hv-vendor-id`). */
 export type PropertyValue = boolean | number | string | null;
@@ -228,9 +230,9 @@ export class Definitions {
   #read<T>(path: string): T {
     const known = this.#files.get(path);
     if (known !== undefined) return known as T;
-    const folder = this.#folders.find((candidate) => existsSync(join(candidate, path))) ?? BUILT_IN;
-    const text = readFileSync(join(folder, path), 'utf8');
-    const value = (path.startsWith('contracts/') ? JSON.parse(text) : JSON.parse(text, fromFile)) as T;
+    const folder = this.#folders.find((candidate) => existsSync(join(candidate, path)));
+    if (folder === undefined) throw badFile(join(this.#folders[0]!, path), 'an index names it, and it is not there');
+    const value = this.#parsed<T>(folder, path);
     this.#files.set(path, value);
     return value;
   }
@@ -240,9 +242,49 @@ export class Definitions {
     const known = this.#files.get(key) ?? this.#files.get(path);
     if (known !== undefined) return known as T;
     const present = this.#folders.filter((folder) => existsSync(join(folder, path))).reverse();
-    const value = merge(present.map((folder) => JSON.parse(readFileSync(join(folder, path), 'utf8')) as T));
+    const value = merge(present.map((folder) => this.#parsed<T>(folder, path)));
     this.#files.set(key, value);
     return value;
+  }
+
+  /** A file's content; that of a user's folder is checked first. Throws `InputError` `bad-corpora-file`. */
+  #parsed<T>(folder: string, path: string): T {
+    const file = join(folder, path);
+    const reviver = path.startsWith('contracts/') ? undefined : fromFile;
+    const text = readFileSync(file, 'utf8');
+    if (folder === BUILT_IN) return JSON.parse(text, reviver) as T;
+    const value = parsedText(text, reviver, file) as T & object;
+    checkCorporaFile(path, value, file);
+    const unknown = propertiesIn(value).find((name) => !this.#isProperty(name));
+    if (unknown !== undefined) throw badFile(file, `QEMU has no CPU property '${unknown}'`);
+    return value;
+  }
+
+  #isProperty(name: string): boolean {
+    return featureDictionary().canonical(name) !== undefined || name in this.cpuClass.properties;
+  }
+}
+
+/** The properties that a model or machine type sets; none of other files. */
+function propertiesIn(value: object): string[] {
+  if (!('name' in value)) return [];
+  const {
+    compat = [],
+    versions = [],
+    properties = {},
+  } = value as Pick<Partial<MachineTypeDefinition>, 'compat'> &
+    Pick<Partial<CpuModelDefinition>, 'versions' | 'properties'>;
+  return [
+    ...compat.map(({ property }) => property),
+    ...[properties, ...versions.map((version) => version.properties)].flatMap((one) => Object.keys(one)),
+  ];
+}
+
+function parsedText(text: string, reviver: typeof fromFile | undefined, file: string): unknown {
+  try {
+    return JSON.parse(text, reviver);
+  } catch (error) {
+    throw badFile(file, (error as Error).message);
   }
 }
 

@@ -1,5 +1,6 @@
 /** The chain of machine types behind one: compat properties from the newest down to it, as QEMU applies them. */
 import type { BoardFacts, Definitions, MachineTypeDefinition, Properties } from '../../corpora/definitions.js';
+import { InputError } from '../../corpora/errors.js';
 
 /** A machine type with everything that applies to it. */
 export interface MachineChoice {
@@ -21,6 +22,10 @@ export function chooseMachine(definitions: Definitions, name: string, release?: 
   const newest = definition.follows && release ? definitions.machineIndex.newest[release] : undefined;
   for (let next = newest ?? definition.newer; next !== null; ) {
     const newer = definitions.machine(next);
+    if (chain.includes(newer))
+      throw new InputError('bad-corpora-file', `machine type ${next} is newer than itself`, {
+        given: name,
+      });
     chain.push(newer);
     next = newer.newer;
   }

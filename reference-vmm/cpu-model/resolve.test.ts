@@ -1,4 +1,5 @@
 import t from 'tap';
+import { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
 import { parseSmp } from '../../corpora/smp.js';
 import { listMachines, listModels, resolve } from './resolve.js';
@@ -126,4 +127,14 @@ void t.test('machine types and models are listed with aliases', async (t) => {
   t.match(at('microvm', 'Haswell'), { version: 'Haswell-v4' });
   t.equal(at('pc-i440fx-8.0', 'Icelake-Client'), undefined);
   t.match(at('pc-i440fx-5.2', 'Icelake-Client'), { deprecated: true });
+});
+
+void t.test('a machine type that is newer than itself is refused', async (t) => {
+  const definitions = new Definitions();
+  const machine = definitions.machine('pc-i440fx-11.1');
+  definitions.put('machine-types/pc-i440fx-11.1.json', { ...machine, newer: 'pc-i440fx-10.0' });
+  t.throws(() => resolve({ machine: 'pc-i440fx-2.3', cpu: 'Nehalem', definitions }), {
+    code: 'bad-corpora-file',
+    message: /pc-i440fx-10\.0 is newer than itself/,
+  });
 });
