@@ -139,7 +139,7 @@ void t.test(
   },
 );
 
-const tiny = needsKvm.skip ? null : smallFileSystem(t, '16k');
+const tiny = needsKvm.skip ? null : smallFileSystem(t, '8k');
 
 void t.test(
   'a full disk ends the run with one clear line; nothing stays',
@@ -149,7 +149,9 @@ void t.test(
     const temporary = join(folder, 'tmp-full');
     mkdirSync(temporary);
     const log = join(tiny!, 'run.jsonl');
-    const end = await verify([...WHOLE, '--jobs', '2', '--log', log], {
+    // One page is left, and ten results need more.
+    writeFileSync(join(tiny!, 'others'), Buffer.alloc(4096));
+    const end = await verify([...PAIRS, ...ALLOW, '--jobs', '2', '--log', log], {
       env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
     });
     t.equal(end.code, 3);

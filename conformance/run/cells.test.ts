@@ -121,16 +121,12 @@ const children = (): number[] =>
     readFileSync(`/proc/self/task/${task}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number),
   );
 
-/** `on`, whose agents meet `before` ahead of each request. */
-function watched(
-  on: Host,
-  before: (op: string, agent: AgentClient) => Promise<void> | void,
-  deadlineMs?: number,
-): Host {
+/** `on` with fresh agents; `before` comes ahead of each request and may shorten its deadline. */
+function watched(on: Host, before: (op: string) => number | undefined): Host {
   const wrap = async (session: Promise<AgentSession>): Promise<AgentSession> => {
     const { agent, socket, [Symbol.asyncDispose]: end } = await session;
-    const call: AgentClient['call'] = async (op, params) => {
-      await before(op, agent);
+    const call: AgentClient['call'] = (op, params) => {
+      const deadlineMs = before(op);
       return agent.call(op, params, deadlineMs);
     };
     return { agent: { call } as AgentClient, socket, [Symbol.asyncDispose]: end };
@@ -139,7 +135,6 @@ function watched(
     summary: on.summary,
     capabilities: on.capabilities,
     concurrent: true,
-    // Fresh agents: they are killed.
     warm: () => wrap(on.open()),
     open: () => wrap(on.open()),
     [Symbol.asyncDispose]: async () => {},
@@ -152,15 +147,12 @@ async function struck(signal: NodeJS.Signals, at: string, scenario: Scenario, de
   const before = new Set(children());
   const ours = (): number[] => children().filter((pid) => !before.has(pid));
   let sent = false;
-  const host = watched(
-    on,
-    (op) => {
-      if (op !== at || sent) return;
-      sent = true;
-      process.kill(ours().at(-1)!, signal);
-    },
-    deadlineMs,
-  );
+  const host = watched(on, (op) => {
+    if (op !== at || sent) return undefined;
+    sent = true;
+    process.kill(ours().at(-1)!, signal);
+    return deadlineMs;
+  });
   const start = performance.now();
   const hosts = scenario === 'migrate' ? [host, host] : [host];
   const { result } = await runCell({ identity: identityOf(PAIRS[0]!), smp: '1', hosts, scenario }, OBSERVE);
