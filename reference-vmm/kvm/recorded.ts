@@ -11,6 +11,7 @@ import { derivedTable, POWER_ON } from '../cpu-model/derived.js';
 import { GuestMemory } from './guest-memory.js';
 import { hidesMsrs } from './kernel-rules.js';
 import type { Kvm, StatePart, Vcpu, Vm, VmClock } from './kvm.js';
+import { CONTROL_REGISTERS, SEGMENTS, type Sregs } from './registers.js';
 
 export const recordedKvm = (host: HostCapabilities): Kvm => ({
   facts: host.facts,
@@ -53,11 +54,23 @@ const ARCH_CAPABILITIES = 0x10a;
 const ARCH_CAPABILITIES_BIT = 1 << 29;
 
 /** Knows what a captured kernel makes of CPUID, and which MSRs it lists. */
+const ZERO_SEGMENT = Object.fromEntries(
+  ['limit', 'selector', 'type', 'present', 'dpl', 'db', 's', 'l', 'g', 'avl', 'unusable'].map((field) => [field, 0]),
+);
+const ZERO_SREGS = {
+  ...Object.fromEntries(SEGMENTS.map((name) => [name, { base: 0n, ...ZERO_SEGMENT }])),
+  ...Object.fromEntries(CONTROL_REGISTERS.map((name) => [name, 0n])),
+  gdt: { base: 0n, limit: 0 },
+  idt: { base: 0n, limit: 0 },
+  interruptBitmap: [0n, 0n, 0n, 0n],
+} as unknown as Sregs;
+
 class RecordedVcpu implements Vcpu {
   readonly id: number;
   readonly #host: HostCapabilities;
   /** MSRs that the kernel lists, with their values. */
   readonly #msrs: Map<number, bigint>;
+  #apicBase = POWER_ON.apicBase;
   #table = new CpuidTable([]);
 
   constructor(host: HostCapabilities, id: number) {
@@ -76,7 +89,7 @@ class RecordedVcpu implements Vcpu {
   getCpuid2(): CpuidTable {
     const { cpuidAdditions, cpuidRemovals } = this.#host;
     const kept = cpuidRemovals ? withoutBits(this.#table, cpuidRemovals) : this.#table;
-    return derivedTable(withAdditions(kept, cpuidAdditions), POWER_ON);
+    return derivedTable(withAdditions(kept, cpuidAdditions), { ...POWER_ON, apicBase: this.#apicBase });
   }
 
   /** Up to the first that the kernel does not list. */
@@ -116,12 +129,13 @@ class RecordedVcpu implements Vcpu {
     throw runsNothing('registers');
   }
 
-  getSregs(): never {
-    throw runsNothing('registers');
+  /** As at power-on: the monitor looks at the APIC base before a guest runs. */
+  getSregs(): Sregs {
+    return { ...ZERO_SREGS, apicBase: this.#apicBase };
   }
 
-  setSregs(): never {
-    throw runsNothing('registers');
+  setSregs({ apicBase }: Sregs): void {
+    this.#apicBase = apicBase;
   }
 
   getState(part: StatePart): never {
