@@ -1,6 +1,8 @@
 /** The machine's own apt sources: read, and turned into sources of another Debian suite at the same mirror and keys. */
+
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { MachineError } from '../../corpora/errors.js';
 
 /** One repository that the machine's apt uses. */
 export interface AptSource {
@@ -79,22 +81,24 @@ export function parseStanzas(text: string): Map<string, string>[] {
   return stanzas;
 }
 
-const DEBIAN_KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
-
 /**
- * The source of a Debian suite: the machine's own mirror and keys with only the suite changed. A machine that has no
- * Debian source (another distribution) gets Debian's general mirror with the keyring of package debian-archive-keyring.
+ * The source of a Debian suite: the machine's own mirror and keys with only the suite changed. Throws `MachineError` `no-debian-source` on a
+ * machine that has none (another distribution).
  */
 export function sourceOf(suite: string, machine: readonly AptSource[]): AptSource {
   const debian = machine.filter((source) => isDebianSuite(source.suite) && !source.suite.endsWith('-proposed-updates'));
   const security = suite.endsWith('-security');
   const same = debian.find((source) => source.suite.endsWith('-security') === security);
   if (same) return { ...same, suite };
-  const other = debian[0] ?? { uri: 'http://deb.debian.org/debian', signedBy: DEBIAN_KEYRING };
-  const path = security ? 'debian-security' : 'debian';
-  const uri = other.uri.replace(/\/debian(-security)?\/?$/, `/${path}`);
-  const usable = uri.endsWith(`/${path}`);
-  return { uri: usable ? uri : `http://deb.debian.org/${path}`, suite, signedBy: other.signedBy };
+  const [other] = debian;
+  if (!other)
+    throw new MachineError(
+      'no-debian-source',
+      `no Debian suite in this machine's apt sources, so '${suite}' cannot be fetched: add one, with the keyring of debian-archive-keyring`,
+      { given: suite },
+    );
+  const uri = other.uri.replace(/\/debian(-security)?\/?$/, security ? '/debian-security' : '/debian');
+  return { uri, suite, signedBy: other.signedBy };
 }
 
 /** Writes a source in deb822 form; nothing of it can switch the signature check off. */
