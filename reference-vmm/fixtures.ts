@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { CpuidTable } from '../corpora/cpuid.js';
 import { GuestAbiError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
+import { gpa } from './kvm/guest-memory.js';
 import type { Kvm } from './kvm/kvm.js';
 import { openKvm } from './kvm/system.js';
 import { Machine, type MachineOptions } from './monitor.js';
@@ -42,6 +43,18 @@ export function keptTable(kvm: Kvm): CpuidTable {
   return vcpu.getCpuid2();
 }
 
+/** A vCPU in real mode at 0x1000, with `code` there. */
+export function rawVcpu(kvm: Kvm, code: readonly number[]) {
+  const vm = kvm.createVm();
+  const memory = vm.createMemory([{ gpa: 0, bytes: 0x10000 }]);
+  memory.at(gpa(0x1000), code.length).set(code);
+  const vcpu = vm.createVcpu(0);
+  vcpu.setCpuid2(keptTable(kvm));
+  const sregs = vcpu.getSregs();
+  vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } });
+  vcpu.setRegs({ ...vcpu.getRegs(), rip: 0x1000n, rflags: 2n });
+  return { vm, memory, vcpu };
+}
 /** A machine with a flat guest of these bytes at 1 MiB, in 32-bit protected mode. */
 export function flatMachine(kvm: Kvm, code: readonly number[], options: Partial<MachineOptions> = {}): Machine {
   const creation = Machine.create(kvm, identityOf(keptTable(kvm)), {

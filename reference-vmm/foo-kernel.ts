@@ -39,6 +39,7 @@ function fooVm(vm: Vm): Vm {
     checkExtension: (capability) => vm.checkExtension(capability),
     enableCap: (capability, ...args) => vm.enableCap(capability, ...args),
     createMemory: (ranges) => vm.createMemory(ranges),
+    openDirtyLog: (gpa) => vm.openDirtyLog(gpa),
     createVcpu: (id) => fooVcpu(vm.createVcpu(id), () => filter === null),
     getClock: () => vm.getClock(),
     setClock: (clock) => vm.setClock(clock),

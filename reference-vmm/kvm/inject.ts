@@ -1,10 +1,13 @@
 /** A `Kvm` over another that does wrong on purpose: what a kernel may do, for tests and for controls that must be caught. */
 import type { CpuidTable } from '../../corpora/cpuid.js';
 import type { MsrValue } from '../../corpora/identity.js';
+import type { Capability } from './capability.js';
 import type { Kvm, StatePart, Vcpu, Vm } from './kvm.js';
 
 /** Each is asked at its call; what is left out is done right. */
 export interface Faults {
+  /** Capabilities that it does not offer. */
+  readonly lacks?: readonly Capability[];
   /** What KVM_GET_SUPPORTED_CPUID answers. */
   readonly supportedCpuid?: (table: CpuidTable) => CpuidTable;
   /** What the kernel makes of a table that it is given: the guest sees the result. */
@@ -26,7 +29,7 @@ export interface Faults {
 /** `kvm` with `faults`. Disposing it disposes `kvm`. */
 export const injectFaults = (kvm: Kvm, faults: Faults): Kvm => ({
   facts: kvm.facts,
-  checkExtension: (capability) => kvm.checkExtension(capability),
+  checkExtension: (capability) => (faults.lacks?.includes(capability) ? 0 : kvm.checkExtension(capability)),
   supportedCpuid: () => faults.supportedCpuid?.(kvm.supportedCpuid()) ?? kvm.supportedCpuid(),
   emulatedCpuid: () => kvm.emulatedCpuid(),
   hostCpuid: () => kvm.hostCpuid(),
@@ -37,9 +40,10 @@ export const injectFaults = (kvm: Kvm, faults: Faults): Kvm => ({
 });
 
 const faultyVm = (vm: Vm, faults: Faults): Vm => ({
-  checkExtension: (capability) => vm.checkExtension(capability),
+  checkExtension: (capability) => (faults.lacks?.includes(capability) ? 0 : vm.checkExtension(capability)),
   enableCap: (capability, ...args) => vm.enableCap(capability, ...args),
   createMemory: (ranges) => vm.createMemory(ranges),
+  openDirtyLog: (gpa) => vm.openDirtyLog(gpa),
   createVcpu: (id) => faultyVcpu(vm.createVcpu(id), faults),
   getClock: () => vm.getClock(),
   setClock: (clock) => vm.setClock(clock),

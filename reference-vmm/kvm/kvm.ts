@@ -54,6 +54,15 @@ export interface MsrFilter {
   readonly ranges: readonly MsrFilterRange[];
 }
 
+/** The log of written pages of one memory region. */
+export interface DirtyLog extends Disposable {
+  /**
+   * The pages written since the last call, one bit each, lowest first; all pages at the first call. From here on a write to any of them is
+   * noted again, so whoever copies a page after this call misses nothing. Valid until the next call.
+   */
+  take(): Uint8Array;
+}
+
 /** KVM_GET_CLOCK. */
 export interface VmClock {
   /** kvmclock in nanoseconds. */
@@ -71,6 +80,11 @@ export interface Vm extends Disposable {
   enableCap(capability: Capability, ...args: readonly bigint[]): void;
   /** Makes zeroed guest memory of these ranges (private anonymous) and gives it to KVM. Once per VM. */
   createMemory(ranges: readonly MemoryRange[]): GuestMemory;
+  /**
+   * Has KVM note which pages of the memory region at `gpa` are written from now on, by the guest or by itself; what the monitor writes is
+   * not noted. One log of a region at a time. Disposing it ends the log.
+   */
+  openDirtyLog(gpa: number): DirtyLog;
   /** KVM_CREATE_VCPU. `id` is the APIC id. */
   createVcpu(id: number): Vcpu;
   getClock(): VmClock;

@@ -55,6 +55,8 @@ export const LAYOUT = {
     size: 32,
     offsets: { slot: 0, flags: 4, guest_phys_addr: 8, memory_size: 16, userspace_addr: 24 },
   },
+  kvm_dirty_log: { size: 16, offsets: { slot: 0, dirty_bitmap: 8 } },
+  kvm_clear_dirty_log: { size: 24, offsets: { slot: 0, num_pages: 4, first_page: 8, dirty_bitmap: 16 } },
   kvm_enable_cap: { size: 104, offsets: { cap: 0, flags: 4, args: 8 } },
   kvm_clock_data: { size: 48, offsets: { clock: 0, flags: 8, realtime: 16, host_tsc: 24 } },
   kvm_msr_filter_range: { size: 24, offsets: { flags: 0, nmsrs: 4, base: 8, bitmap: 16 } },

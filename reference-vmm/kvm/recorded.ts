@@ -36,6 +36,9 @@ function recordedVm(host: HostCapabilities): Vm {
           ...{ gpa, readOnly, bytes: new Uint8Array(bytes), hostAddress: 0n },
         })),
       ),
+    openDirtyLog: () => {
+      throw runsNothing('dirty log');
+    },
     createVcpu: (id) => new RecordedVcpu(host, id),
     getClock: () => clock,
     setClock: (given) => {

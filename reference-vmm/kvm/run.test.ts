@@ -1,9 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { flatMachine, keptTable, needsKvm } from '../fixtures.js';
-import { gpa } from './guest-memory.js';
-import type { Kvm } from './kvm.js';
+import { flatMachine, needsKvm, rawVcpu } from '../fixtures.js';
 import { openKvm } from './system.js';
 
 const SPIN = [0xeb, 0xfe];
@@ -38,18 +36,6 @@ void t.test('a deadline that passed between runs does not end the next run', nee
   t.ok(performance.now() - start >= 60);
 });
 
-/** A vCPU in real mode at 0x1000, with `code` there. */
-function rawVcpu(kvm: Kvm, code: readonly number[]) {
-  const vm = kvm.createVm();
-  const memory = vm.createMemory([{ gpa: 0, bytes: 0x10000 }]);
-  memory.at(gpa(0x1000), code.length).set(code);
-  const vcpu = vm.createVcpu(0);
-  vcpu.setCpuid2(keptTable(kvm));
-  const sregs = vcpu.getSregs();
-  vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } });
-  vcpu.setRegs({ ...vcpu.getRegs(), rip: 0x1000n, rflags: 2n });
-  return { vm, memory, vcpu };
-}
 const soon = () => performance.now() + 1000;
 
 void t.test('a read is answered by what was written into the exit', needsKvm, async (t) => {

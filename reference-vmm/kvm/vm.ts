@@ -2,9 +2,10 @@
 import { closeSync } from 'node:fs';
 import { CAPABILITIES, type Capability } from './capability.js';
 import { decodeClock, encodeClock, encodeEnableCap } from './codec.js';
+import { BitmapDirtyLog } from './dirty-log.js';
 import { GuestMemory } from './guest-memory.js';
 import { KVM } from './ioctl.js';
-import type { MemoryRange, MsrFilter, MsrFilterRange, Vcpu, Vm, VmClock } from './kvm.js';
+import type { DirtyLog, MemoryRange, MsrFilter, MsrFilterRange, Vcpu, Vm, VmClock } from './kvm.js';
 import { LAYOUT } from './layout.js';
 import { ioctl, type Mapping, mapAnonymous, unmap } from './libc.ffi.js';
 import type { MappingPool } from './mapping-pool.js';
@@ -14,6 +15,7 @@ import { RealVcpu } from './vcpu.js';
 /** Where KVM on Intel hardware may put its three TSS pages and its identity map: below the ROM, where no RAM is. */
 const TSS_ADDRESS = 0xfffb_d000;
 const IDENTITY_MAP_ADDRESS = 0xfffb_c000n;
+const PAGE_BYTES = 4096;
 
 export interface VmOptions {
   readonly fd: number;
@@ -59,19 +61,36 @@ export class RealVm implements Vm {
       ranges.map(({ gpa, bytes, readOnly = false }, slot) => {
         const mapping = this.#options.pool.take(bytes);
         this.#mappings.push(mapping);
-        this.#setRegion(slot, gpa, mapping, readOnly);
+        this.#setRegion(slot, gpa, mapping, readOnly ? KVM.KVM_MEM_READONLY : 0);
         return { gpa, bytes: mapping.bytes, readOnly, hostAddress: BigInt(mapping.address) };
       }),
     );
     return this.#memory;
   }
 
-  #setRegion(slot: number, gpa: number, mapping: Mapping, readOnly: boolean): void {
+  openDirtyLog(gpa: number): DirtyLog {
+    const slot = this.#memory.regions.findIndex((region) => region.gpa === gpa);
+    const mapping = this.#mappings[slot]!;
+    const setLogging = (on: boolean): void => {
+      if (this.#open) this.#setRegion(slot, gpa, mapping, on ? KVM.KVM_MEM_LOG_DIRTY_PAGES : 0);
+    };
+    const manual = BigInt(this.checkExtension('KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2'));
+    if (manual) this.enableCap('KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2', manual);
+    return new BitmapDirtyLog({
+      fd: this.#fd,
+      slot,
+      pages: mapping.bytes.length / PAGE_BYTES,
+      manual: manual > 0n,
+      setLogging,
+    });
+  }
+
+  #setRegion(slot: number, gpa: number, mapping: Mapping, flags: number): void {
     const { size, offsets } = LAYOUT.kvm_userspace_memory_region;
     const bytes = new Uint8Array(size);
     const view = new DataView(bytes.buffer);
     view.setUint32(offsets.slot, slot, true);
-    view.setUint32(offsets.flags, readOnly ? KVM.KVM_MEM_READONLY : 0, true);
+    view.setUint32(offsets.flags, flags, true);
     view.setBigUint64(offsets.guest_phys_addr, BigInt(gpa), true);
     view.setBigUint64(offsets.memory_size, BigInt(mapping.bytes.length), true);
     view.setBigUint64(offsets.userspace_addr, BigInt(mapping.address), true);
