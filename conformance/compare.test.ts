@@ -170,6 +170,26 @@ void t.test('rows beyond the maximum: different in a contract, left alone in wha
   t.same(compareVcpu({ ...expected, cpuid: more, rowsBeyondMaximum: 'not-compared' }, seen, context), []);
 });
 
+void t.test('subleaves beyond the maximum of their leaf likewise, and none below it', async (t) => {
+  const readBack = (lastSubleaf: number) =>
+    new CpuidTable([
+      ...[...table].filter(({ leaf }) => leaf !== 7),
+      row(7, 0, lastSubleaf),
+      row(7, 1, 0),
+      row(7, 2, 0),
+    ]);
+  // It asked for 7.0 and 7.1.
+  const cut = observe(readBack(0));
+  const judge = (cpuid: CpuidTable, rowsBeyondMaximum: ExpectedVcpu['rowsBeyondMaximum']) =>
+    compareVcpu({ ...expected, cpuid, rowsBeyondMaximum }, cut, context).map(({ code, leaf, subleaf }) => [
+      ...[code, leaf, subleaf],
+    ]);
+  const unread = ['cpuid-not-observed', '0x00000007', '0x00000002'];
+  t.same(judge(readBack(0), 'not-compared'), []);
+  t.same(judge(readBack(0), 'different'), [unread]);
+  t.ok(judge(readBack(2), 'not-compared').some((reason) => String(reason) === String(unread)));
+});
+
 void t.test('vCPUs are matched by number, both ways', async (t) => {
   const identity = { vcpus: [{ index: 0, apicId: 3, cpuid: table }], msrs: [] };
   const bare = { ...seen, msrs: [] };

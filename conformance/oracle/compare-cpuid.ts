@@ -4,10 +4,11 @@ import { hex32 } from '../../corpora/hex.js';
 import type { VcpuObservation } from '../../corpora/observation.js';
 import type { Reason } from '../../corpora/verdict.js';
 import { volatileBits } from '../../corpora/volatility/volatility.js';
+import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { registerReasons } from '../../reference-vmm/cpu-model/differences.js';
 import type { CompareContext, DifferenceFacts, ExpectedVcpu, Say } from './context.js';
 import { withDerivedBits } from './derived-bits.js';
-import { type CpuidAnswer, expectedAnswer, rangeBase } from './expected-cpuid.js';
+import { type CpuidAnswer, type CpuidAnswerer, expectedAnswer } from './expected-cpuid.js';
 
 /** All differences of the CPUID answers, derived bits recomputed for the dump's state. */
 export function compareCpuid(
@@ -18,17 +19,13 @@ export function compareCpuid(
 ): Reason[] {
   const table = withDerivedBits(expected.cpuid, seen, context.volatility);
   const asked = new Set(seen.cpuid.flatMap(placesAnsweredBy));
+  const due = expected.rowsBeyondMaximum === 'different' ? () => true : heededBy(table, context.answerer);
   return [
     ...seen.cpuid.flatMap((row) => {
       const want = expectedAnswer(table, row.leaf, row.subleaf, context.answerer);
       return REGISTERS.flatMap((register) => compareRegister(row, register, want, seen.index, context));
     }),
-    ...table.rows
-      .filter(
-        (row) =>
-          !asked.has(place(row)) && !(expected.rowsBeyondMaximum === 'not-compared' && isBeyond(table, row, context)),
-      )
-      .map((row) => say(notObserved(row))),
+    ...table.rows.filter((row) => !asked.has(place(row)) && due(row)).map((row) => say(notObserved(row))),
   ];
 }
 
@@ -37,8 +34,12 @@ const place = ({ leaf, subleaf }: Pick<CpuidRow, 'leaf' | 'subleaf'>): string =>
 /** An answer proves the row of its own place, and a row without subleaf. */
 const placesAnsweredBy = (row: CpuidRow): string[] => [place(row), place({ ...row, subleaf: null })];
 
-const isBeyond = (table: CpuidTable, { leaf }: CpuidRow, { answerer }: CompareContext): boolean =>
-  leaf > table.value(rangeBase(leaf, answerer), null, 'eax');
+/** The rows of a table that its guest asks for when it heeds every maximum, of leaves and of subleaves. */
+function heededBy(table: CpuidTable, answerer: CpuidAnswerer): (row: CpuidRow) => boolean {
+  const sweep = sweepCpuid((leaf, subleaf) => expectedAnswer(table, leaf, subleaf, answerer));
+  const places = new Set(sweep.flatMap(placesAnsweredBy));
+  return (row) => places.has(place(row));
+}
 
 function notObserved(row: CpuidRow): DifferenceFacts {
   const name = fieldName({ ...row, register: 'eax' }).replace(/\.EAX$/, '');

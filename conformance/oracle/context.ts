@@ -24,8 +24,8 @@ export interface ExpectedVcpu {
   /** An MSR that was read and is not in `msrs`: must fault with #GP (denied), or is not compared. */
   readonly otherMsrs: 'denied' | 'not-compared';
   /**
-   * Rows beyond the maximum of their range. A contract has none, so one is a difference. A table that a kernel read back may have:
-   * a guest that heeds the maximum does not ask for them.
+   * Rows beyond the maximum of their range or of their leaf's subleaves. A contract has none, so one is a difference. A table that a
+   * kernel read back may have (it lowered the maximum and kept the rows): a guest that heeds the maxima does not ask for them.
    */
   readonly rowsBeyondMaximum: 'different' | 'not-compared';
 }
