@@ -24,7 +24,7 @@ import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
 import { kernelMsrs, limitMsrs, msrLimitReasons } from './msr-limits.js';
 import { MsrPolicy } from './msr-policy.js';
 import { giveCpuid, type Realization, type RealizeOptions, realize } from './realize.js';
-import { type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
+import { type MachineCore, type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
 import {
   constantMsrs,
   giveVcpuState,
@@ -275,6 +275,11 @@ export class Machine implements Disposable {
 
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
   saveState(): MachineState {
+    return { ...this.saveCore(), pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)) };
+  }
+
+  /** `saveState` without the memory. */
+  saveCore(): MachineCore {
     this.#settle();
     return {
       identity: this.identity,
@@ -282,7 +287,6 @@ export class Machine implements Disposable {
       clock: this.#vm.getClock(),
       devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
       vcpus: [this.#take(this.#vcpu, this.#msrPolicy.save())],
-      pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)),
     };
   }
 
@@ -292,6 +296,13 @@ export class Machine implements Disposable {
    * a state of other memory or devices.
    */
   loadState(state: MachineState): Reason[] {
+    return this.loadCore(state, () => {
+      for (const { gpa: address, bytes } of state.pages) this.#memory.at(gpa(address), bytes.length).set(bytes);
+    });
+  }
+
+  /** `loadState` of a machine whose memory `fill` brings, or which has it already. */
+  loadCore(state: MachineCore, fill = (): void => undefined): Reason[] {
     if (state.memoryBytes !== this.memoryBytes)
       throw new InputError(
         'other-machine',
@@ -303,8 +314,7 @@ export class Machine implements Disposable {
     const other = alterations(this.identity.vcpus[0]!.cpuid, state.identity.vcpus[0]!.cpuid, place, STATE);
     if (other.length > 0) return other;
     for (const device of this.#bus.devices) loadDevice(device.name, state, (saved) => device.load(saved));
-    const memory = this.#memory;
-    for (const { gpa: address, bytes } of state.pages) memory.at(gpa(address), bytes.length).set(bytes);
+    fill();
     this.#fresh = false;
     const reasons = this.#giveVcpu(state.vcpus[0]!);
     // Flags 0: kvmclock goes on from where it stopped; Linux 5.10 refuses any flag.
@@ -352,7 +362,7 @@ function pagesOf(memory: Uint8Array): Page[] {
   return pages;
 }
 
-function loadDevice(name: string, { devices }: MachineState, load: (saved: unknown) => void): void {
+function loadDevice(name: string, { devices }: MachineCore, load: (saved: unknown) => void): void {
   if (!(name in devices)) throw new InputError('other-machine', `the state has no device '${name}'`);
   try {
     load(devices[name]);

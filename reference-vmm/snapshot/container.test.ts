@@ -36,8 +36,8 @@ void t.test('any byte changed, and any cut, is refused', async (t) => {
 });
 
 void t.test('another kind, and a length over the limit, are refused from the header alone', async (t) => {
-  const bytes = Buffer.concat(encodeContainer('state', []));
+  const bytes = Buffer.concat(encodeContainer('migration stream', []));
   t.throws(() => decodeContainer(bytes, 'snapshot', 'guest.snapshot'), /guest\.snapshot: not a snapshot/);
   bytes.writeBigUInt64LE(1n << 60n, 16);
-  t.throws(() => containerLength(bytes, 'state', 'x', 1 << 30), /claims 1152921504606846976 bytes/);
+  t.throws(() => containerLength(bytes, 'migration stream', 'x', 1 << 30), /claims 1152921504606846976 bytes/);
 });

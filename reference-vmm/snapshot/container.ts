@@ -1,27 +1,35 @@
 /**
- * The one format of snapshots and migration messages: sections with lengths and checksums, closed by a digest of everything.
+ * The one format of snapshots and migration streams: sections with lengths and checksums, in a file closed by a digest of everything.
  *
  *     0   magic     "guestabi" (8 bytes)
  *     8   version   u32, CONTAINER_VERSION
  *     12  kind      u32, CONTAINER_KIND
- *     16  length    u64, of the whole container, digest included
- *     24  sections  each: type u32, CRC-32 of the payload u32, payload length u64, payload
- *     -32 digest    SHA-256 of all bytes before it
+ *     16  length    u64, of the whole container, digest included; 0 in a stream, whose end is not known yet
+ *     24  sections  each: type u32, checksum u32, payload length u64, payload
+ *     -32 digest    SHA-256 of all bytes before it; not in a stream
  *
- * All numbers little-endian. The length says what to expect before anything is allocated; the digest covers every byte, so a container with
- * any byte changed is refused; the checksum of each section says where.
+ * All numbers little-endian. The length says what to expect before anything is allocated. The checksum of a section is the CRC-32 of all
+ * before it: header, types, lengths and payloads, without the checksums. So a section that was changed, lost, doubled or moved is refused where
+ * it stands, and in a stream before it is used.
  */
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { InputError } from '../../corpora/errors.js';
 
 const MAGIC = Buffer.from('guestabi', 'latin1');
-export const CONTAINER_VERSION = 1;
-export const CONTAINER_KIND = { snapshot: 1, offer: 2, state: 3, reply: 4 } as const;
+export const CONTAINER_VERSION = 2;
+export const CONTAINER_KIND = {
+  snapshot: 1,
+  offer: 2,
+  state: 3,
+  reply: 4,
+  'migration stream': 5,
+  'migration return path': 6,
+} as const;
 export type ContainerKind = keyof typeof CONTAINER_KIND;
 
 export const HEADER_BYTES = 24;
-const SECTION_HEADER_BYTES = 16;
+export const SECTION_HEADER_BYTES = 16;
 const DIGEST_BYTES = 32;
 
 export interface Section {
@@ -38,25 +46,62 @@ export class ContainerError extends InputError {
 
 /** The container's pieces in order; joined they are the container. Payloads are not copied. */
 export function encodeContainer(kind: ContainerKind, sections: readonly Section[]): Uint8Array[] {
-  const body = sections.flatMap(({ type, payload }) => [sectionHeader(type, payload), payload]);
-  const length = HEADER_BYTES + body.reduce((sum, piece) => sum + piece.length, 0) + DIGEST_BYTES;
-  const header = Buffer.alloc(HEADER_BYTES);
-  MAGIC.copy(header);
-  header.writeUInt32LE(CONTAINER_VERSION, 8);
-  header.writeUInt32LE(CONTAINER_KIND[kind], 12);
-  header.writeBigUInt64LE(BigInt(length), 16);
+  const length = sections.reduce(
+    (sum, { payload }) => sum + SECTION_HEADER_BYTES + payload.length,
+    HEADER_BYTES + DIGEST_BYTES,
+  );
+  const header = encodeHeader(kind, length);
+  const checksum = new Checksum(header);
+  const body = sections.flatMap(({ type, payload }) => [checksum.seal(type, payload), payload]);
   const pieces = [header, ...body];
   const digest = createHash('sha256');
   for (const piece of pieces) digest.update(piece);
   return [...pieces, digest.digest()];
 }
 
-function sectionHeader(type: number, payload: Uint8Array): Buffer {
-  const header = Buffer.alloc(SECTION_HEADER_BYTES);
-  header.writeUInt32LE(type, 0);
-  header.writeUInt32LE(crc32(payload), 4);
-  header.writeBigUInt64LE(BigInt(payload.length), 8);
+/** `length` is 0 in a stream. */
+export function encodeHeader(kind: ContainerKind, length: number): Buffer {
+  const header = Buffer.alloc(HEADER_BYTES);
+  MAGIC.copy(header);
+  header.writeUInt32LE(CONTAINER_VERSION, 8);
+  header.writeUInt32LE(CONTAINER_KIND[kind], 12);
+  header.writeBigUInt64LE(BigInt(length), 16);
   return header;
+}
+
+/** The checksum that runs through the sections after a header. */
+export class Checksum {
+  #value: number;
+
+  constructor(header: Uint8Array) {
+    this.#value = crc32(header);
+  }
+
+  /** The header of the next section. */
+  seal(type: number, payload: Uint8Array): Buffer {
+    const header = Buffer.alloc(SECTION_HEADER_BYTES);
+    header.writeUInt32LE(type, 0);
+    header.writeBigUInt64LE(BigInt(payload.length), 8);
+    header.writeUInt32LE(this.#next(header, payload), 4);
+    return header;
+  }
+
+  /** Whether the next section is what its header says. */
+  holds(header: Buffer, payload: Uint8Array): boolean {
+    return this.#next(header, payload) === header.readUInt32LE(4);
+  }
+
+  #next(header: Buffer, payload: Uint8Array): number {
+    const named = crc32(header.subarray(8), crc32(header.subarray(0, 4), this.#value));
+    this.#value = crc32(payload, named);
+    return this.#value;
+  }
+}
+
+/** Reads the header of a stream. Throws `ContainerError` on another magic, version or kind. */
+export function checkStreamHeader(header: Uint8Array, kind: ContainerKind, what: string): void {
+  if (claimedLength(header, kind, what) !== 0n)
+    throw new ContainerError(what, 'a stream that claims to know its length');
 }
 
 /**
@@ -64,6 +109,13 @@ function sectionHeader(type: number, payload: Uint8Array): Buffer {
  * and where the length is over `limit`: to be called before memory is taken for the rest.
  */
 export function containerLength(header: Uint8Array, kind: ContainerKind, what: string, limit: number): number {
+  const length = claimedLength(header, kind, what);
+  if (length < HEADER_BYTES + DIGEST_BYTES || length > limit)
+    throw new ContainerError(what, `claims ${length} bytes, allowed are ${HEADER_BYTES + DIGEST_BYTES} to ${limit}`);
+  return Number(length);
+}
+
+function claimedLength(header: Uint8Array, kind: ContainerKind, what: string): bigint {
   if (header.length < HEADER_BYTES) throw new ContainerError(what, `cut short: ${header.length} bytes`);
   const bytes = Buffer.from(header.buffer, header.byteOffset, HEADER_BYTES);
   if (!bytes.subarray(0, 8).equals(MAGIC)) throw new ContainerError(what, 'not a guest-abi snapshot or stream');
@@ -71,10 +123,7 @@ export function containerLength(header: Uint8Array, kind: ContainerKind, what: s
   if (version !== CONTAINER_VERSION)
     throw new ContainerError(what, `format version ${version}, this guest-abi reads ${CONTAINER_VERSION}`);
   if (bytes.readUInt32LE(12) !== CONTAINER_KIND[kind]) throw new ContainerError(what, `not a ${kind}`);
-  const length = bytes.readBigUInt64LE(16);
-  if (length < HEADER_BYTES + DIGEST_BYTES || length > limit)
-    throw new ContainerError(what, `claims ${length} bytes, allowed are ${HEADER_BYTES + DIGEST_BYTES} to ${limit}`);
-  return Number(length);
+  return bytes.readBigUInt64LE(16);
 }
 
 /** Checks and splits a whole container. Payloads are views. Throws `ContainerError`. */
@@ -90,16 +139,17 @@ export function decodeContainer(bytes: Uint8Array, kind: ContainerKind, what: st
 
 function splitSections(bytes: Buffer, what: string): Section[] {
   const sections: Section[] = [];
+  const sum = new Checksum(bytes.subarray(0, HEADER_BYTES));
   for (let at = HEADER_BYTES; at < bytes.length; ) {
     if (bytes.length - at < SECTION_HEADER_BYTES) throw new ContainerError(what, `section header cut at byte ${at}`);
-    const type = bytes.readUInt32LE(at);
-    const checksum = bytes.readUInt32LE(at + 4);
-    const length = bytes.readBigUInt64LE(at + 8);
+    const header = bytes.subarray(at, at + SECTION_HEADER_BYTES);
+    const type = header.readUInt32LE(0);
+    const length = header.readBigUInt64LE(8);
     at += SECTION_HEADER_BYTES;
     if (length > bytes.length - at)
       throw new ContainerError(what, `section ${type} claims ${length} bytes, ${bytes.length - at} are left`);
     const payload = bytes.subarray(at, at + Number(length));
-    if (crc32(payload) !== checksum) throw new ContainerError(what, `checksum of section ${type} does not match`);
+    if (!sum.holds(header, payload)) throw new ContainerError(what, `checksum of section ${type} does not match`);
     sections.push({ type, payload });
     at += payload.length;
   }

@@ -23,13 +23,17 @@ export interface Page {
 /** JSON values of each device, by its name. */
 export type DeviceStates = Readonly<Record<string, unknown>>;
 
-export interface MachineState {
+/** All of a stopped machine's state but its memory. */
+export interface MachineCore {
   readonly identity: CpuIdentity;
   /** Guest RAM in bytes. */
   readonly memoryBytes: number;
   readonly clock: VmClock;
   readonly devices: DeviceStates;
   readonly vcpus: readonly VcpuState[];
+}
+
+export interface MachineState extends MachineCore {
   /** In ascending order; all other pages are zero. */
   readonly pages: readonly Page[];
 }
@@ -59,20 +63,22 @@ const json = (type: number, value: unknown): Section => ({ type, payload: Buffer
 /** The section with which every offer and every state begins. */
 export const identitySection = (identity: CpuIdentity): Section => json(SECTION.identity, identityToJson(identity));
 
-export function stateSections(state: MachineState): Section[] {
-  const { clock, realtime, hostTsc, flags } = state.clock;
+/** The sections of a state without its identity and memory. */
+export function coreSections({ memoryBytes, clock: at, devices, vcpus }: MachineCore): Section[] {
+  const { clock, realtime, hostTsc, flags } = at;
   const machine: MachineJson = {
-    memoryBytes: state.memoryBytes,
+    memoryBytes,
     clock: { clock: `${clock}`, realtime: `${realtime}`, hostTsc: `${hostTsc}`, flags },
-    devices: state.devices,
+    devices,
   };
-  return [
-    identitySection(state.identity),
-    json(SECTION.machine, machine),
-    ...state.vcpus.map((vcpu) => json(SECTION.vcpu, vcpuToJson(vcpu))),
-    { type: SECTION.memory, payload: encodePages(state.pages) },
-  ];
+  return [json(SECTION.machine, machine), ...vcpus.map((vcpu) => json(SECTION.vcpu, vcpuToJson(vcpu)))];
 }
+
+export const stateSections = (state: MachineState): Section[] => [
+  identitySection(state.identity),
+  ...coreSections(state),
+  { type: SECTION.memory, payload: encodePages(state.pages) },
+];
 
 const msrToJson = ({ index, value }: MsrValue): MsrJson => [`${index}`, `${value}`];
 const msrFromJson = ([index, value]: MsrJson): MsrValue => ({ index: Number(index), value: BigInt(value) });
@@ -109,12 +115,25 @@ export function readIdentity(sections: readonly Section[], what: string): CpuIde
  */
 export function readState(sections: readonly Section[], what: string, memoryLimit: number): MachineState {
   const identity = readIdentity(sections, what);
+  const memory = sections.at(-1)!;
+  if (memory.type !== SECTION.memory) throw new ContainerError(what, 'does not end with memory');
+  const core = readCore(identity, sections.slice(1, -1), what, memoryLimit);
+  return { ...core, pages: decodePages(memory.payload, core.memoryBytes, what) };
+}
+
+/** What `coreSections` gave, of a machine of this identity. Throws as `readState`. */
+export function readCore(
+  identity: CpuIdentity,
+  sections: readonly Section[],
+  what: string,
+  memoryLimit: number,
+): MachineCore {
   const order = sections.map(({ type }) => type);
-  const wanted = [SECTION.identity, SECTION.machine, ...identity.vcpus.map(() => SECTION.vcpu), SECTION.memory];
+  const wanted = [SECTION.machine, ...identity.vcpus.map(() => SECTION.vcpu)];
   if (order.join() !== wanted.join())
-    throw new ContainerError(what, `has sections ${order.join()}, needs ${wanted.join()}`);
+    throw new ContainerError(what, `has state sections ${order.join()}, needs ${wanted.join()}`);
   return guard(what, 'machine state', () => {
-    const { memoryBytes, clock, devices } = parse(sections[1]!) as MachineJson;
+    const { memoryBytes, clock, devices } = parse(sections[0]!) as MachineJson;
     if (
       !Number.isSafeInteger(memoryBytes) ||
       memoryBytes <= 0 ||
@@ -132,8 +151,7 @@ export function readState(sections: readonly Section[], what: string, memoryLimi
         flags: clock.flags,
       },
       devices,
-      vcpus: sections.slice(2, -1).map((section, i) => vcpuFromJson(parse(section) as VcpuJson, i, what)),
-      pages: decodePages(sections.at(-1)!.payload, memoryBytes, what),
+      vcpus: sections.slice(1).map((section, i) => vcpuFromJson(parse(section) as VcpuJson, i, what)),
     };
   });
 }
