@@ -1,5 +1,6 @@
 /** Cells, verdicts and reasons: what a run says, in the words of the result log. */
 import type { Register } from './cpuid.js';
+import { requirementOf } from './requirements.js';
 
 export const VERDICTS = [
   'identical',
@@ -23,7 +24,7 @@ export type Layer = 'host-cpu' | 'kernel' | 'monitor' | 'guest' | 'harness';
 export interface Reason {
   /** Stable, e.g. `cpuid-not-offered`, `cpuid-altered`, `msr-not-settable`. */
   readonly code: string;
-  /** Id of the requirement that it breaks, once requirements exist. */
+  /** Id of the requirement that it breaks (`corpora/requirements.json`); null only in logs of older versions. */
   readonly requirement: string | null;
   /** The step of the scenario, e.g. `boot`, `destination`. */
   readonly step: string;
@@ -44,13 +45,13 @@ export interface Reason {
   readonly message: string;
 }
 
-/** The facts of a reason; everything left out is null. */
+/** The facts of a reason; the requirement follows from the code, everything else left out is null. */
 export type ReasonFacts = Pick<Reason, 'code' | 'step' | 'message'> & Partial<Reason>;
 
 /** A reason with its absent fields filled in. */
 export const reason = ({
   code,
-  requirement = null,
+  requirement = requirementOf(code),
   step,
   vcpu = null,
   leaf = null,

@@ -4,14 +4,25 @@ import { parseHex32 } from '../corpora/hex.js';
 import type { Reason } from '../corpora/verdict.js';
 
 /** One line per group of reasons that differ only in the bit, in the order of their first reason. */
-export function reasonLines(reasons: readonly Reason[]): string[] {
+export const reasonLines = (reasons: readonly Reason[]): string[] => groupsOf(reasons).map(textOf);
+
+/** The same for what a guest met: each line ends in the requirement that was broken. */
+export const findingLines = (reasons: readonly Reason[]): string[] =>
+  groupsOf(reasons).map((group) => {
+    const { requirement } = group[0]!;
+    return requirement === null ? textOf(group) : `${textOf(group)} [${requirement}]`;
+  });
+
+function groupsOf(reasons: readonly Reason[]): Reason[][] {
   const groups = new Map<string, Reason[]>();
   for (const reason of reasons) {
     const key = groupKey(reason);
     groups.set(key, [...(groups.get(key) ?? []), reason]);
   }
-  return [...groups.values()].map((group) => (group.length === 1 ? group[0]!.message : groupLine(group)));
+  return [...groups.values()];
 }
+
+const textOf = (group: readonly Reason[]): string => (group.length === 1 ? group[0]!.message : groupLine(group));
 
 const groupKey = (reason: Reason): string =>
   reason.register === null

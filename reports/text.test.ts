@@ -51,7 +51,10 @@ void t.test('the table has a row per pair, a column per scenario, and the reason
   ]);
   t.match(text, /^Pair +boot +reset$/m);
   t.match(text, /^pc-i440fx-1\.6\/Nehalem +identical +identical$/m);
-  t.match(text, /^ {4}CPUID 1\.EDX\[1\] \(vme\): contract 1, host does not offer it \(as predicted\)$/m);
+  t.match(
+    text,
+    /^ {4}CPUID 1\.EDX\[1\] \(vme\): contract 1, host does not offer it \[ABI-HOST-001\] \(as predicted\)$/m,
+  );
   t.match(text, /^Holds: 2 identical, 1 refused as predicted, 0 changed$/m);
 });
 

@@ -5,7 +5,7 @@ import type { Check } from './check.js';
 
 const ROOMS = ['corpora', 'guest-probes', 'reference-vmm', 'reports', 'conformance'] as const;
 
-const sources = (): { readonly file: string; readonly text: string }[] =>
+export const sources = (): { readonly file: string; readonly text: string }[] =>
   ROOMS.flatMap((room) =>
     readdirSync(packageFile(room), { recursive: true, encoding: 'utf8' })
       .filter((file) => file.endsWith('.ts'))

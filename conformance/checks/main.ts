@@ -4,6 +4,7 @@ import { contractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
 import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
 import { msrDictionaryHolds } from './msrs.js';
+import { requirementsHold } from './requirements.js';
 import { volatilityMatches } from './volatility.js';
 
 const CHECKS: readonly Check[] = [
@@ -11,6 +12,7 @@ const CHECKS: readonly Check[] = [
   contractsAreCanonical,
   volatilityMatches,
   msrDictionaryHolds,
+  requirementsHold,
   koffiIsWalledIn,
   filesIntroduceThemselves,
 ];

@@ -3,7 +3,7 @@ import type { ExitCode } from '../../corpora/errors.js';
 import { hex32 } from '../../corpora/hex.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { vcpuObservationToJson } from '../../corpora/observation.js';
-import { reasonLines } from '../../reports/reasons.js';
+import { findingLines } from '../../reports/reasons.js';
 import { conclude } from '../../reports/result-log.js';
 import type { CellPair } from '../run/cell.js';
 import { runCell } from '../run/runner.js';
@@ -41,7 +41,7 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
     print(
       [
         `${pair} on ${host.summary.id}: ${verdict} (predicted ${predicted}; evidence: ${result.evidence})`,
-        ...reasonLines(reasons).map((line) => `    ${line}`),
+        ...findingLines(reasons).map((line) => `    ${line}`),
         ...judgement.seen.flatMap((vcpu) => [
           `vCPU ${vcpu.index}: APIC id ${vcpu.apicId}, CR4 ${hex32(vcpu.cr4)}, XCR0 ${vcpu.xcr0 === null ? 'not set' : `0x${vcpu.xcr0.toString(16)}`}`,
           ...cpuidLines({ rows: vcpu.cpuid }),

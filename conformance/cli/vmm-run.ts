@@ -6,7 +6,7 @@ import { splitModuleList } from '../../reference-vmm/boot/boot.js';
 import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { Machine, runAsync } from '../../reference-vmm/monitor.js';
-import { reasonLines } from '../../reports/reasons.js';
+import { findingLines } from '../../reports/reasons.js';
 import { type CommonOptions, printJson, warn } from './output.js';
 import { definitionsOf, followsHost, onePair, resolvePair } from './pairs.js';
 
@@ -60,7 +60,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
     if (options.json) printJson('vmm-run', { pair: identity.pair, refused: created.reasons });
     else
       warn(
-        `refused to run ${identity.pair}:\n${reasonLines(created.reasons)
+        `refused to run ${identity.pair}:\n${findingLines(created.reasons)
           .map((line) => `    ${line}`)
           .join('\n')}`,
       );

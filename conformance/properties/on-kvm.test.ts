@@ -81,7 +81,7 @@ const onGuests =
   };
 
 void t.test(
-  'the guest sees what KVM_GET_CPUID2 says: bit for bit as it starts, and by every rule',
+  'ABI-CPUID-001: the guest sees what KVM_GET_CPUID2 says: bit for bit as it starts, and by every rule',
   needsKvm,
   async (t) => {
     ran = 0;
@@ -131,7 +131,7 @@ function checkField(field: CpuidField, table: CpuidTable, readBack: CpuidTable, 
 }
 
 void t.test(
-  'what KVM alters is known before the first run and named; each bit of it is of the table or of the kernel',
+  'ABI-HOST-002: what KVM alters is known before the first run and named; each bit of it is of the table or of the kernel',
   needsKvm,
   async (t) => {
     ran = 0;
@@ -153,7 +153,7 @@ void t.test(
   },
 );
 
-void t.test('a CPU without an APIC shows none, after a reset too', needsKvm, async (t) => {
+void t.test('ABI-CPUID-001: a CPU without an APIC shows none, after a reset too', needsKvm, async (t) => {
   for (const cpu of ['486', 'Nehalem,-apic']) {
     const made = guestOf(resolve({ machine: 'pc-1.0', cpu }));
     if (!made) return void t.fail(`${cpu} was refused`);
@@ -179,7 +179,7 @@ const keepsItsCpu = (move: (source: ProbeGuest, identity: CpuIdentity, destinati
     assert.deepEqual(messages(compareDumps(before, after, { ...context, sameBoot: true })), []);
   });
 
-void t.test('snapshot and restore: the guest sees what it saw', needsKvm, async (t) => {
+void t.test('ABI-STATE-003: snapshot and restore: the guest sees what it saw', needsKvm, async (t) => {
   ran = 0;
   const file = join(folder, 'guest.snapshot');
   await holds(
@@ -194,7 +194,7 @@ void t.test('snapshot and restore: the guest sees what it saw', needsKvm, async 
   t.ok(ran >= 8, `${ran} ran`);
 });
 
-void t.test('migration: the guest sees what it saw', needsKvm, async (t) => {
+void t.test('ABI-STATE-003: migration: the guest sees what it saw', needsKvm, async (t) => {
   ran = 0;
   await holds(
     t,

@@ -14,7 +14,7 @@ import { holds } from './property.js';
 const text = (pair: GeneratedPair, definitions?: Definitions): string =>
   JSON.stringify(identityToJson(resolve({ ...pair, ...(definitions && { definitions }) })));
 
-void t.test('a pair resolves to the same identity, whatever was resolved before', async (t) => {
+void t.test('ABI-DEF-001: a pair resolves to the same identity, whatever was resolved before', async (t) => {
   await holds(
     t,
     fc.tuple(closedPair, fc.array(closedPair, { maxLength: 3 })),
@@ -51,7 +51,7 @@ function reachedFrom(entry: string): Set<string> {
 }
 
 void t.test(
-  'resolving cannot ask the host: it reaches files of definitions, and nothing else of the system',
+  'ABI-DEF-001: resolving cannot ask the host: it reaches files of definitions, and nothing else of the system',
   async (t) => {
     const reached = [...reachedFrom('reference-vmm/cpu-model/resolve.js')];
     t.ok(reached.includes('corpora/cpuid.js'), 'the walk follows imports');

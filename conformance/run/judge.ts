@@ -4,6 +4,7 @@ import { GuestAbiError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
 import { type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
+import { requirementOf } from '../../corpora/requirements.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { type CompareContext, compareObservations, compareVcpu, type ExpectedVcpu } from '../compare.js';
@@ -130,5 +131,6 @@ class Life {
   }
 }
 
+/** What broke may be of any code: a guest that did not come to its dump. */
 const failure = (code: string, step: string, message: string): Reason =>
-  reason({ code, step, message, layer: 'harness' });
+  reason({ code, requirement: requirementOf(code) ?? 'ABI-RUN-001', step, message, layer: 'harness' });

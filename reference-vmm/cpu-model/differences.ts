@@ -99,7 +99,7 @@ export interface Alterer {
   readonly layer: Layer;
   readonly name: string;
 }
-const KERNEL: Alterer = { prefix: 'cpuid', layer: 'kernel', name: 'kernel' };
+export const KERNEL: Alterer = { prefix: 'cpuid', layer: 'kernel', name: 'kernel' };
 /** For the definitions of today against a contract. */
 export const DEFINITIONS: Alterer = { prefix: 'definition', layer: 'monitor', name: 'definition' };
 /** For the identity that a state was taken from against the machine that is to take it. */

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { GuestAbiError, MachineError } from '../../corpora/errors.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
+import { requirementOf } from '../../corpora/requirements.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { MEMORY_LIMIT } from '../snapshot/file.js';
 import { type MachineState, readIdentity, readState } from '../snapshot/machine-state.js';
@@ -75,7 +76,8 @@ function reasonsOf(take: () => readonly Reason[]): readonly Reason[] {
     return take();
   } catch (error) {
     if (!(error instanceof GuestAbiError)) throw error;
-    return [reason({ code: error.code, step: 'destination', message: error.message })];
+    const requirement = requirementOf(error.code) ?? 'ABI-STATE-002';
+    return [reason({ code: error.code, requirement, step: 'destination', message: error.message })];
   }
 }
 
