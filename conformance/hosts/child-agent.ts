@@ -1,5 +1,5 @@
 /** An agent in a child process of ours, spoken to over its pipes. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { AgentClient } from './agent/client.js';
@@ -30,10 +30,17 @@ export function startChild([file, ...args]: readonly string[]): Child {
   return { process: child, lastWords: () => lastWords };
 }
 
+/**
+ * True where an interrupt of our terminal ended the child all the same: from its fork until it has left our process group it gets what we
+ * get, and dies of it. It is then started once more; a second interrupt ends us too.
+ */
+export const caughtInterrupt = (child: ChildProcess): boolean => child.signalCode === 'SIGINT';
+
 /** Starts `command` and waits for the agent's hello; `socket` reaches the sockets of its host. What the child says on stderr is kept for errors. */
 export async function openChildAgent(
   command: readonly string[],
   socket: AgentSession['socket'],
+  again = true,
 ): Promise<AgentSession> {
   const { process: child, lastWords } = startChild(command);
   const end = () => endChild(child);
@@ -42,6 +49,7 @@ export async function openChildAgent(
     return { agent, socket, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
+    if (again && caughtInterrupt(child)) return openChildAgent(command, socket, false);
     throw error;
   }
 }

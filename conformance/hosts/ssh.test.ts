@@ -95,7 +95,8 @@ async function interrupted(log: string, signal: NodeJS.Signals): Promise<CellRes
 void t.test('an interrupted run finishes its cells, with no false crash, and leaves nothing', { skip }, async (t) => {
   const cells = await interrupted(join(t.testdir(), 'log'), 'SIGINT');
   t.ok(cells.length > 0 && cells.length < 4, 'interrupted midway');
-  for (const { verdict, predicted } of cells) t.equal(verdict, predicted);
+  for (const { verdict, predicted, hosts, reasons } of cells)
+    t.equal(verdict, predicted, hosts.join(' > '), { reasons });
   t.same(await leftBehind(), []);
   t.same(filesLeft(), []);
 });

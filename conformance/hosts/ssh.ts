@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { GuestAbiError, InputError, MachineError } from '../../corpora/errors.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { streamOver } from './bridge.js';
-import { type Child, endChild, openChildAgent, startChild } from './child-agent.js';
+import { type Child, caughtInterrupt, endChild, openChildAgent, startChild } from './child-agent.js';
 import type { AgentSession } from './host.js';
 import { ProcessHost } from './process-host.js';
 
@@ -69,8 +69,14 @@ async function remoteSocket(
   command: readonly string[],
   ...[kind, path]: Parameters<AgentSession['socket']>
 ): Promise<Duplex> {
-  const child = startChild([...command, '--socket', kind, quoted(path)]);
-  if (!(await stands(child))) {
+  const start = (): Child => startChild([...command, '--socket', kind, quoted(path)]);
+  let child = start();
+  let standing = await stands(child);
+  if (!standing && caughtInterrupt(child.process)) {
+    child = start();
+    standing = await stands(child);
+  }
+  if (!standing) {
     await endChild(child.process);
     const why = lastLine(child.lastWords()) || `nothing within ${SOCKET_DEADLINE_MS} ms`;
     throw new MachineError('ssh-socket', `${id}: cannot ${kind} ${path}: ${why}`, { given: path });

@@ -1,4 +1,5 @@
 /** The runner's side of the protocol against agents that are other, silent, broken, or gone. */
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { PACKAGE_VERSION } from '../../version.js';
@@ -46,6 +47,18 @@ void t.test('a program that is no agent, or none at all, is told with its last w
   });
   await t.rejects(openChildAgent(['/no/such/program'], localSocket), { code: 'agent-gone', message: /ENOENT/ });
 });
+
+void t.test(
+  'an agent that an interrupt of the terminal ended before it left our process group is started once more',
+  async (t) => {
+    const started = join(t.testdir(), 'started');
+    const script = (times: number): string =>
+      `echo >>${started}; [ $(wc -l <${started}) -le ${times} ] && kill -INT $$; echo '${hello().trim()}'; exec cat`;
+    await using session = await openChildAgent(['sh', '-c', script(1)], localSocket);
+    t.ok(session.agent);
+    await t.rejects(openChildAgent(['sh', '-c', script(9)], localSocket), { code: 'agent-gone' }, 'once');
+  },
+);
 
 void t.test('an agent that ends under a request is gone, and so is every later request', async (t) => {
   const client = await clientOf(() => 'gone', 'Killed');

@@ -92,18 +92,23 @@ void t.test('a host that is not up in time is an error', needsLab, async (t) => 
   t.same(folders(), []);
 });
 
-void t.test('a runner that dies takes its hosts with it', needsLab, async (t) => {
-  const script = join(t.testdir(), 'run.mjs');
+/** A runner of its own process group that boots a host and then runs `script`, in which it is `machine`. */
+async function runnerWith(folder: string, script: string) {
+  const file = join(folder, 'run.mjs');
   const module = fileURLToPath(new URL('./lab-machine.js', import.meta.url));
   const { qemu, ...plain } = spec!;
   await writeFile(
-    script,
+    file,
     `import { LabMachine } from ${JSON.stringify(module)};
      import { cachedQemu } from ${JSON.stringify(module.replace('hosts/lab/lab-machine', 'packages/qemu-trees'))};
      const machine = await LabMachine.start({ ...${JSON.stringify(plain)}, qemu: await cachedQemu(${JSON.stringify(qemu.name)}) });
-     console.log(machine.pid);`,
+     ${script}`,
   );
-  const runner = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
+}
+
+void t.test('a runner that dies takes its hosts with it', needsLab, async (t) => {
+  const runner = await runnerWith(t.testdir(), 'console.log(machine.pid);');
   const [pid] = await once(runner.stdout, 'data');
   runner.kill('SIGKILL');
   for (let tries = 0; tries < 50 && (isAlive(Number(pid)) || folders().length > 0); tries++) {
@@ -112,4 +117,23 @@ void t.test('a runner that dies takes its hosts with it', needsLab, async (t) =>
   t.equal(isAlive(Number(pid)), false);
   t.same(folders(), []);
   await access(spec!.images.system);
+});
+
+void t.test('an interrupt of the terminal reaches the runner, which ends its hosts itself', needsLab, async (t) => {
+  const runner = await runnerWith(
+    t.testdir(),
+    `process.once('SIGINT', async () => {
+       const reached = machine.open({ kind: 'connect', socket: '/nobody' });
+       await new Promise((resolve) => reached.once('ended', resolve));
+       console.log(machine.alive ? 'answered' : 'lost');
+       await machine.stop();
+     });
+     console.log('up');`,
+  );
+  await once(runner.stdout, 'data');
+  process.kill(-runner.pid!, 'SIGINT');
+  const [said] = await once(runner.stdout, 'data');
+  t.equal(String(said), 'answered\n');
+  await once(runner, 'exit');
+  t.same(folders(), []);
 });

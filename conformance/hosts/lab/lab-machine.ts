@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MachineError } from '../../../corpora/errors.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
+import { caughtInterrupt } from '../child-agent.js';
 import type { HostImages } from './host-images.js';
 import { PORT_NAME } from './init-script.js';
 import type { LabKernel } from './kernels.js';
@@ -63,7 +64,7 @@ export class LabMachine implements AsyncDisposable {
    * Boots a host. Throws `MachineError` `lab-boot-failed` (QEMU or the kernel ended) or `lab-boot-hung`, with the
    * console's last lines.
    */
-  static async start(spec: LabMachineSpec): Promise<LabMachine> {
+  static async start(spec: LabMachineSpec, again = true): Promise<LabMachine> {
     const begin = performance.now();
     const parts = await launch(spec);
     try {
@@ -78,6 +79,7 @@ export class LabMachine implements AsyncDisposable {
       }
     } catch (error) {
       await parts.end();
+      if (again && caughtInterrupt(parts.child)) return LabMachine.start(spec, false);
       throw bootFailure(spec, error, parts.console.words());
     }
     return new LabMachine(spec, parts, Math.round(performance.now() - begin));
@@ -153,7 +155,12 @@ async function launch(spec: LabMachineSpec): Promise<Parts> {
 
 function assemble(spec: LabMachineSpec, folder: string, server: Server, path: string): Parts {
   const [program, ...args] = spec.qemu.argv(qemuArguments(spec, path));
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...spec.qemu.env } });
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...spec.qemu.env },
+    // QEMU ends at an interrupt; whoever interrupts the runner on its terminal wants the cells that are under way to end well.
+    detached: true,
+  });
   const watchdog = watch(child, folder);
   const sockets: Socket[] = [];
   const connection = new Promise<Socket>((resolve) => {
