@@ -155,14 +155,14 @@ void t.test('what a guest wrote to all its MSRs is there from 5.10 to 7.3 and ba
     last = await first.agent.call('write-msr', { index: hex32(index), value: hex64(value) }, 120_000);
   t.same(seenBy(last!), wanted, 'on 5.10, where it was written');
   await first.agent.call('save', { file }, 120_000);
-  let { base64 } = await first.agent.call('fetch', { file }, 120_000);
+  let { gzip } = await first.agent.call('fetch', { file }, 120_000);
   for (const host of [young, old]) {
     await using session = await host.open();
-    await session.agent.call('put', { file, base64 }, 120_000);
+    await session.agent.call('put', { file, gzip }, 120_000);
     const arrived = await session.agent.call('restore', { ...request(identity, asked), file }, 120_000);
     if (isTscMismeasured(arrived)) return t.comment('skipped: a busy emulated host measured its TSC wrong');
     t.same(seenBy(arrived), wanted, `on ${host.summary.id}`);
     await session.agent.call('save', { file }, 120_000);
-    ({ base64 } = await session.agent.call('fetch', { file }, 120_000));
+    ({ gzip } = await session.agent.call('fetch', { file }, 120_000));
   }
 });

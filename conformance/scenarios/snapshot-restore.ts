@@ -12,12 +12,12 @@ export async function* snapshotRestore(stage: Stage): AsyncGenerator<Step> {
     yield* bootSteps(session.agent, stage);
     await session.agent.call('save', { file });
     if (second !== first) {
-      carried = (await session.agent.call('fetch', { file })).base64;
+      carried = (await session.agent.call('fetch', { file })).gzip;
       await session.agent.call('remove', { file });
     }
   }
   await using session = await (second === first ? second!.open() : second!.warm());
-  if (carried !== null) await session.agent.call('put', { file, base64: carried });
+  if (carried !== null) await session.agent.call('put', { file, gzip: carried });
   const outcome = await session.agent.call('restore', { ...stage.request, file });
   await session.agent.call('remove', { file });
   yield {

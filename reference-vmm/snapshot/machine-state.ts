@@ -38,7 +38,8 @@ export interface MachineState extends MachineCore {
   readonly pages: readonly Page[];
 }
 
-const SECTION = { identity: 1, machine: 2, vcpu: 3, memory: 4 } as const;
+/** `memory` holds the pages themselves, `image` says where in the file they stand. */
+export const SECTION = { identity: 1, machine: 2, vcpu: 3, memory: 4, image: 5 } as const;
 
 interface MachineJson {
   readonly memoryBytes: number;

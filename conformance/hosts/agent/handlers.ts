@@ -1,10 +1,9 @@
 /** What an agent does on the KVM of its host: one guest at a time. */
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { InputError } from '../../../corpora/errors.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
-import { writeFileWhole } from '../../../corpora/write-file.js';
 import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
@@ -14,6 +13,7 @@ import { readSnapshot, writeSnapshot } from '../../../reference-vmm/snapshot/fil
 import { withFault } from './faults.js';
 import { createGuest, identityOf, ProbeGuest } from './guest.js';
 import { inFolder } from './made-folders.js';
+import { packFile, unpackFile } from './packed-file.js';
 import type { Outcome, Params } from './protocol.js';
 import type { Handlers } from './server.js';
 
@@ -43,9 +43,9 @@ class KvmHandlers {
       send: (request) => this.#send(request),
       listen: (request) => this.#listen(request),
       received: () => this.#received(),
-      fetch: ({ file }) => ({ base64: readFileSync(file).toString('base64') }),
-      put: ({ file, base64 }) => {
-        writeFileWhole(inFolder(file), [Buffer.from(base64, 'base64')]);
+      fetch: ({ file }) => ({ gzip: packFile(file) }),
+      put: ({ file, gzip }) => {
+        unpackFile(inFolder(file), gzip);
         return {};
       },
       remove: ({ file }) => {

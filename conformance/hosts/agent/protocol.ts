@@ -156,10 +156,10 @@ export const OPERATIONS = {
   listen: { params: z.strictObject({ ...realize, socket: z.string() }), result: z.strictObject({}) },
   /** Waits for the guest that `listen` took, and lets it dump. */
   received: { params: z.strictObject({}), result: outcomeSchema },
-  /** The bytes of a file on the host, base64; for hosts that share no file system. */
-  fetch: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ base64: z.string() }) },
+  /** The bytes of a file on the host, gzip in base64 (a snapshot is mostly zeros); for hosts that share no file system. */
+  fetch: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ gzip: z.string() }) },
   /** Writes a file on the host. */
-  put: { params: z.strictObject({ file: z.string(), base64: z.string() }), result: z.strictObject({}) },
+  put: { params: z.strictObject({ file: z.string(), gzip: z.string() }), result: z.strictObject({}) },
   /** Removes a file on the host, if there is one. */
   remove: { params: z.strictObject({ file: z.string() }), result: z.strictObject({}) },
   /** Ends the guest, if there is one. */

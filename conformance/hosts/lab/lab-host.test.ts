@@ -1,7 +1,9 @@
 /** Tests of lab hosts as scenarios use them: warm agents, and what becomes of a host that is killed or hangs. Skipped where the cache is empty. */
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
 import type { GuestAbiError } from '../../../corpora/errors.js';
 import { AgentGone, AgentSilent } from '../agent/client.js';
@@ -48,9 +50,10 @@ void t.test(
 
 void t.test('files and sockets of a host are reached', needsLab, async (t) => {
   const [source, destination] = await Promise.all([host!.warm(), host!.warm()]);
-  const base64 = Buffer.alloc(300_000, 'snapshot').toString('base64');
-  await source.agent.call('put', { file: '/tmp/given/file', base64 });
-  t.equal((await destination.agent.call('fetch', { file: '/tmp/given/file' })).base64, base64);
+  const bytes = randomBytes(300_000);
+  await source.agent.call('put', { file: '/tmp/given/file', gzip: gzipSync(bytes).toString('base64') });
+  const { gzip } = await destination.agent.call('fetch', { file: '/tmp/given/file' });
+  t.ok(gunzipSync(Buffer.from(gzip, 'base64')).equals(bytes));
   const bridge = await bridgeSockets(source, destination, '/tmp/nobody/listens');
   await bridge[Symbol.asyncDispose]();
   for (const session of [source, destination]) await session[Symbol.asyncDispose]();

@@ -8,6 +8,7 @@ import { captureToJson } from '../../../corpora/host-capture.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { writeFileWhole } from '../../../corpora/write-file.js';
 import { recordedKvm } from '../../../reference-vmm/kvm/recorded.js';
+import { packFile, unpackFile } from '../agent/packed-file.js';
 import type { Outcome, Params } from '../agent/protocol.js';
 import type { Handlers } from '../agent/server.js';
 import { nearSocket } from '../bridge.js';
@@ -94,9 +95,9 @@ export function recordedHandlers(host: HostCapabilities, links: Links): Handlers
       arrival = null;
       return link.outcome ?? running().dump();
     },
-    fetch: ({ file }) => ({ base64: readFileSync(file).toString('base64') }),
-    put: ({ file, base64 }) => {
-      writeFileWhole(file, [Buffer.from(base64, 'base64')]);
+    fetch: ({ file }) => ({ gzip: packFile(file) }),
+    put: ({ file, gzip }) => {
+      unpackFile(file, gzip);
       return {};
     },
     remove: ({ file }) => {

@@ -1,0 +1,75 @@
+/**
+ * A snapshot file: a container whose last section says where the guest's RAM stands, and the RAM itself behind it, page after page.
+ *
+ *     0               container, kind `snapshot`: identity, machine, one section a vCPU, and `image`:
+ *                       u64 where the RAM begins, counted from the container's first byte, a multiple of 4096
+ *                       u32 CRC-32 of each page, in order
+ *     RAM             `memoryBytes` bytes as the guest has them; pages of zeros are holes
+ *
+ * Every page has one place, so the size is known before the first byte is written, pages can be written in any order, and the RAM can be mapped
+ * instead of read. Nothing depends on the container being at the beginning of a file: within a disk image it can stand at any
+ * multiple of 4096. The digest of the container covers the checksums, and they cover the pages.
+ */
+import { crc32 } from 'node:zlib';
+import { encodeContainer, type Section } from './container.js';
+import { coreSections, identitySection, type MachineCore, PAGE_BYTES, SECTION } from './machine-state.js';
+
+const PLACE_BYTES = 8;
+const ZEROS = Buffer.alloc(PAGE_BYTES);
+
+/** The checksum of a page of zeros. */
+export const ZERO_CHECKSUM = crc32(ZEROS);
+
+/** The checksum of a page, and whether it need be written. */
+export const isZeroPage = (ram: Buffer, at: number): boolean =>
+  ram.compare(ZEROS, 0, PAGE_BYTES, at, at + PAGE_BYTES) === 0;
+
+/** Where the parts of a snapshot stand, in bytes. */
+export interface ImageLayout {
+  readonly ramOffset: number;
+  readonly fileBytes: number;
+}
+
+/** What a snapshot is before its pages are copied. */
+export interface ImagePlan extends ImageLayout {
+  readonly head: readonly Section[];
+  readonly memoryBytes: number;
+}
+
+/** The size of the file follows from the state without the memory's contents. */
+export function planImage(state: MachineCore): ImagePlan {
+  const head = [identitySection(state.identity), ...coreSections(state)];
+  const { memoryBytes } = state;
+  const container = encodeContainer('snapshot', [...head, imageSection(0, new Uint32Array(memoryBytes / PAGE_BYTES))]);
+  const bytes = container.reduce((sum, piece) => sum + piece.length, 0);
+  const ramOffset = Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+  return { head, memoryBytes, ramOffset, fileBytes: ramOffset + memoryBytes };
+}
+
+/** The bytes before the RAM, once the checksum of every page is known. */
+export const imageHead = ({ head, ramOffset }: ImagePlan, checksums: Uint32Array): Uint8Array =>
+  Buffer.concat(encodeContainer('snapshot', [...head, imageSection(ramOffset, checksums)]));
+
+function imageSection(ramOffset: number, checksums: Uint32Array): Section {
+  const payload = Buffer.alloc(PLACE_BYTES + checksums.length * 4);
+  payload.writeBigUInt64LE(BigInt(ramOffset));
+  checksums.forEach((checksum, page) => void payload.writeUInt32LE(checksum, PLACE_BYTES + page * 4));
+  return { type: SECTION.image, payload };
+}
+
+/** What an `image` section says; null where it cannot be of a guest with `memoryBytes` of RAM behind a container of `containerBytes`. */
+export function readImageSection(
+  { payload }: Section,
+  memoryBytes: number,
+  containerBytes: number,
+): { readonly ramOffset: number; readonly checksums: Uint32Array } | null {
+  if (payload.length !== PLACE_BYTES + (memoryBytes / PAGE_BYTES) * 4) return null;
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+  const ramOffset = Number(bytes.readBigUInt64LE());
+  if (ramOffset % PAGE_BYTES !== 0 || ramOffset < containerBytes || ramOffset >= containerBytes + PAGE_BYTES)
+    return null;
+  const checksums = Uint32Array.from({ length: memoryBytes / PAGE_BYTES }, (_, page) =>
+    bytes.readUInt32LE(PLACE_BYTES + page * 4),
+  );
+  return { ramOffset, checksums };
+}

@@ -1,0 +1,23 @@
+/** What a live save and its thread say to each other. */
+import type { HostRange } from '../kvm/userfaultfd.ffi.js';
+
+/** Places in the shared words. */
+export const WORD = { giveUp: 0, pages: 1, faults: 2 } as const;
+export const WORDS = 3;
+
+export interface SaveThreadData {
+  /** The userfaultfd that `range` is registered with. */
+  readonly uffd: number;
+  readonly range: HostRange;
+  readonly file: string;
+  readonly words: Int32Array;
+  readonly bytesPerSecond: number;
+}
+
+export type SaveMessage =
+  /** The file is open and all pages are there: the guest may be stopped and protected. */
+  | { readonly kind: 'ready' }
+  /** The file is whole and has its name. */
+  | { readonly kind: 'saved'; readonly syncMs: number }
+  | { readonly kind: 'given-up' }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string };
