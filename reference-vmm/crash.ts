@@ -68,6 +68,16 @@ export function crash(
   };
 }
 
+/** KVM_MP_STATE_* of x86. */
+const MP_STATES = ['runnable', 'not started', 'waits for SIPI', 'halted'];
+
+/** Where a vCPU stands, in a few words. */
+export function whereabouts(vcpu: Vcpu): string {
+  const state = vcpu.getState('mp-state')[0]!;
+  const at = `${vcpu.getSregs().cs.selector.toString(16)}:${vcpu.getRegs().rip.toString(16)}`;
+  return state === 0 ? `at ${at}` : `${MP_STATES[state] ?? `in state ${state}`}, at ${at}`;
+}
+
 /** The bytes that KVM says it could not emulate: flags, then length and bytes (struct emulation_failure). */
 function reportedInstruction(data: readonly bigint[]): Uint8Array | null {
   if (data.length < 3 || !(data[0]! & HAS_INSTRUCTION)) return null;

@@ -1,11 +1,15 @@
 /** What the tests of this package share: a real KVM or the reason for a skip, identities, and guests of a few bytes. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CpuidTable } from '../corpora/cpuid.js';
 import { GuestAbiError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
+import { packageFile } from '../corpora/package-root.js';
+import { encodeProbeRequest, RECORD_MAGIC, recordChecksum } from '../corpora/probe-abi.js';
+import { parseSmp } from '../corpora/smp.js';
+import { resolve } from './cpu-model/resolve.js';
 import { gpa } from './kvm/guest-memory.js';
 import type { Kvm } from './kvm/kvm.js';
 import { openKvm } from './kvm/system.js';
@@ -55,6 +59,7 @@ export function rawVcpu(kvm: Kvm, code: readonly number[]) {
   vcpu.setRegs({ ...vcpu.getRegs(), rip: 0x1000n, rflags: 2n });
   return { vm, memory, vcpu };
 }
+
 /** A machine with a flat guest of these bytes at 1 MiB, in 32-bit protected mode. */
 export function flatMachine(kvm: Kvm, code: readonly number[], options: Partial<MachineOptions> = {}): Machine {
   const creation = Machine.create(kvm, identityOf(keptTable(kvm)), {
@@ -66,6 +71,40 @@ export function flatMachine(kvm: Kvm, code: readonly number[], options: Partial<
   if (creation.kind === 'refused') throw new Error(creation.reasons.map(({ message }) => message).join('\n'));
   creation.machine.start();
   return creation.machine;
+}
+
+const PROBE = { name: 'probe', bytes: readFileSync(packageFile('guest-probes/cpu-state/probe.elf')) };
+
+/** A pair that any host gives a table for, with its topology: its vCPUs differ in leaves 1, 4 and 0xB. */
+export const smpIdentity = (shape: string): CpuIdentity =>
+  resolve({ machine: 'pc-i440fx-2.4', cpu: 'Nehalem', smp: parseSmp(shape) });
+
+/** A machine with the cpu-state probe in it, not started; whatever the host alters or lacks. */
+export function probeMachine(kvm: Kvm, identity: CpuIdentity, options: Partial<MachineOptions> = {}): Machine {
+  const request = encodeProbeRequest({ msrs: [], apicIds: identity.vcpus.slice(1).map(({ apicId }) => apicId) });
+  const creation = Machine.create(kvm, identity, {
+    ...{ nameOf: noNames, allowAltered: true, forceFeatures: true },
+    boot: { image: PROBE, modules: [{ text: 'request', bytes: request }] },
+    ...options,
+  });
+  if (creation.kind === 'refused') throw new Error(creation.reasons.map(({ message }) => message).join('\n'));
+  return creation.machine;
+}
+
+/** Runs up to the next record and gives its words, after its checksum was found right. */
+export function nextProbeWords(machine: Machine): Uint32Array {
+  const event = machine.run({ timeoutMs: 5000 });
+  if (event.kind !== 'record') throw new Error(`${event.kind} instead of a record`);
+  return probeWords(event.bytes);
+}
+
+/** The words of a record, after its checksum was found right. */
+export function probeWords(bytes: Uint8Array): Uint32Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const [a, b] = recordChecksum(view, bytes.length - 8);
+  const ends = [view.getUint32(bytes.length - 8, true), view.getUint32(bytes.length - 4, true)];
+  if (view.getUint32(0, true) !== RECORD_MAGIC || ends[0] !== a || ends[1] !== b) throw new Error('no whole record');
+  return new Uint32Array(bytes.slice().buffer);
 }
 
 /** A file system in memory of this size for the length of a test, or null where this process may not mount one. */

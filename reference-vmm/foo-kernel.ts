@@ -53,12 +53,17 @@ function fooVm(vm: Vm): Vm {
 
 function fooVcpu(vcpu: Vcpu, answers: () => boolean): Vcpu {
   let foo = 0n;
+  /** Answers an access of the MSR; any other exit is for the monitor. */
+  const isAnswered = (exit: VcpuExit): boolean => {
+    if (!('index' in exit) || exit.index !== KVM_FOO_MSR || !answers()) return false;
+    if (exit.reason === 'wrmsr') foo = exit.value;
+    exit.answer(foo);
+    return true;
+  };
   const run = (deadline: number): VcpuExit => {
     for (;;) {
       const exit = vcpu.run(deadline);
-      if (!('index' in exit) || exit.index !== KVM_FOO_MSR || !answers()) return exit;
-      if (exit.reason === 'wrmsr') foo = exit.value;
-      exit.answer(foo);
+      if (!isAnswered(exit)) return exit;
     }
   };
   return {
@@ -91,6 +96,18 @@ function fooVcpu(vcpu: Vcpu, answers: () => boolean): Vcpu {
     },
     run,
     settle: () => vcpu.settle(),
+    launch: () => vcpu.launch(),
+    landed: () => {
+      const exit = vcpu.landed();
+      if (exit === null || !isAnswered(exit)) return exit;
+      vcpu.launch();
+      return null;
+    },
+    kick: () => vcpu.kick(),
+    land: () => {
+      const exit = vcpu.land();
+      return isAnswered(exit) ? { reason: 'interrupted' } : exit;
+    },
     [Symbol.dispose]: () => vcpu[Symbol.dispose](),
   };
 }

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type CpuidRow, CpuidTable, REGISTERS } from '../corpora/cpuid.js';
 import { packageFile } from '../corpora/package-root.js';
-import { COMMAND, RECORD_FLAG, RECORD_MAGIC, recordChecksum, SHUTDOWN_CODE } from '../corpora/probe-abi.js';
-import { flatMachine, identityOf, keptTable, needsKvm, noNames } from './fixtures.js';
+import { COMMAND, RECORD_FLAG, SHUTDOWN_CODE } from '../corpora/probe-abi.js';
+import { flatMachine, identityOf, keptTable, needsKvm, nextProbeWords, noNames } from './fixtures.js';
 import { type Faults, injectFaults } from './kvm/inject.js';
 import type { Kvm } from './kvm/kvm.js';
 import { openKvm } from './kvm/system.js';
@@ -26,17 +26,6 @@ function created(creation: Creation): Machine {
   return creation.machine;
 }
 
-/** Runs up to the next record and gives its words, after its checksum was found right. */
-function nextRecord(machine: Machine): Uint32Array {
-  const event = machine.run({ timeoutMs: 5000 });
-  if (event.kind !== 'record') throw new Error(`${event.kind} instead of a record`);
-  const { buffer, byteOffset, byteLength } = event.bytes;
-  const view = new DataView(buffer, byteOffset, byteLength);
-  const [a, b] = recordChecksum(view, byteLength - 8);
-  const ends = [view.getUint32(byteLength - 8, true), view.getUint32(byteLength - 4, true)];
-  if (view.getUint32(0, true) !== RECORD_MAGIC || ends[0] !== a || ends[1] !== b) throw new Error('no whole record');
-  return new Uint32Array(event.bytes.slice().buffer);
-}
 const SEQUENCE = 4;
 const FLAGS = 5;
 const command = (machine: Machine, name: keyof typeof COMMAND, ...more: number[]) =>
@@ -47,10 +36,10 @@ void t.test('the probe boots by multiboot and by PVH, dumps again, and shuts dow
   for (const protocol of ['multiboot', 'pvh'] as const) {
     using machine = created(create(kvm, keptTable(kvm), { boot: probe(protocol) }));
     machine.start();
-    const first = nextRecord(machine);
+    const first = nextProbeWords(machine);
     t.equal(first[FLAGS], protocol === 'pvh' ? RECORD_FLAG.pvh : 0);
     command(machine, 'dump');
-    t.strictSame([first[SEQUENCE], nextRecord(machine)[SEQUENCE]], [0, 1]);
+    t.strictSame([first[SEQUENCE], nextProbeWords(machine)[SEQUENCE]], [0, 1]);
     command(machine, 'shutdown');
     t.strictSame(machine.run({ timeoutMs: 1000 }), { kind: 'exit', code: SHUTDOWN_CODE });
   }
@@ -61,7 +50,7 @@ void t.test('the guest sees the table that was read back, row by row', needsKvm,
   const table = keptTable(kvm);
   using machine = created(create(kvm, table));
   machine.start();
-  const words = [...nextRecord(machine)];
+  const words = [...nextProbeWords(machine)];
   for (const { leaf, subleaf, ...answer } of table)
     if (leaf < 0x40000000 || leaf >= 0x80000000) {
       const row = [leaf, subleaf ?? 0, ...REGISTERS.map((name) => answer[name])];
@@ -80,7 +69,7 @@ void t.test('every way to ask for a reset ends in a machine as at power-on', nee
   using kvm = openKvm();
   using machine = created(create(kvm, keptTable(kvm)));
   machine.start();
-  const first = nextRecord(machine);
+  const first = nextProbeWords(machine);
   const msrOf = () => machine.saveState().vcpus[0]!.msrs.find(({ index }) => index === SYSENTER_CS)!.value;
   const ways = {
     resetControl: 'reset-control',
@@ -90,13 +79,13 @@ void t.test('every way to ask for a reset ends in a machine as at power-on', nee
   } as const;
   for (const [name, by] of Object.entries(ways) as [keyof typeof ways, string][]) {
     writeMsr(machine, SYSENTER_CS, 0x1234);
-    nextRecord(machine);
+    nextProbeWords(machine);
     t.equal(msrOf(), 0x1234n);
     command(machine, name);
     t.strictSame(machine.run({ timeoutMs: 1000 }), { kind: 'reset', by });
     machine.reset();
     t.equal(msrOf(), 0n, `${by}: MSRs are reset`);
-    t.strictSame([...nextRecord(machine)], [...first], `${by}: the same dump`);
+    t.strictSame([...nextProbeWords(machine)], [...first], `${by}: the same dump`);
   }
 });
 
@@ -237,6 +226,17 @@ void t.test('memory sizes and vCPU counts that cannot be are refused', needsKvm,
   const table = keptTable(kvm);
   for (const memoryBytes of [0, 4096, 4095 * 1024 + 1, 2 ** 32, -4096, Number.NaN])
     t.throws(() => create(kvm, table, { memoryBytes }), { code: 'bad-memory-size', exitCode: 2 });
-  const two = { ...identityOf(table), vcpus: [0, 1].map((index) => ({ index, apicId: index, cpuid: table })) };
-  t.throws(() => Machine.create(kvm, two, { nameOf: noNames }), { code: 'smp-not-supported', exitCode: 3 });
+  const many = (count: number) => {
+    const vcpus = Array.from({ length: count }, (_, index) => ({ index, apicId: index, cpuid: table }));
+    return { ...identityOf(table), vcpus };
+  };
+  t.match(Machine.create(kvm, many(17), { nameOf: noNames }), {
+    kind: 'refused',
+    reasons: [{ code: 'too-many-vcpus', layer: 'monitor', message: '17 vCPUs: this monitor runs at most 16' }],
+  });
+  const uniprocessor = injectFaults(kvm, { lacks: ['KVM_CAP_MAX_VCPUS'] });
+  t.match(Machine.create(uniprocessor, many(2), { nameOf: noNames }), {
+    kind: 'refused',
+    reasons: [{ code: 'too-many-vcpus', layer: 'kernel' }],
+  });
 });

@@ -1,17 +1,16 @@
-/** The monitor: a machine of one vCPU, memory and a few devices, and the loop that runs it. */
-
+/** The monitor: a machine of vCPUs, memory and a few devices, and what runs it. */
 import type { CpuidTable } from '../corpora/cpuid.js';
-import { InputError, MachineError } from '../corpora/errors.js';
-import type { CpuIdentity, MsrValue } from '../corpora/identity.js';
-import { msrLabel } from '../corpora/msrs.js';
-import type { Reason } from '../corpora/verdict.js';
+import { InputError } from '../corpora/errors.js';
+import type { CpuIdentity } from '../corpora/identity.js';
+import { type Reason, reason } from '../corpora/verdict.js';
 import { planBoot } from './boot/boot.js';
 import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
 import { alterations, type FeatureNamer, STATE } from './cpu-model/differences.js';
-import { isOpen, travellingMsrs } from './cpu-model/msrs.js';
-import { type Crash, crash, crashOf } from './crash.js';
+import { isOpen } from './cpu-model/msrs.js';
+import { type Crash, crash, crashOf, whereabouts } from './crash.js';
+import { Crew } from './crew.js';
 import { DebugExit } from './devices/debug-exit.js';
 import { type DeviceEvent, PortBus } from './devices/device.js';
 import { ProbePort } from './devices/probe-port.js';
@@ -20,20 +19,13 @@ import { Serial16550 } from './devices/serial-16550.js';
 import { hostCapabilities } from './kvm/capabilities.js';
 import type { VcpuExit } from './kvm/exit.js';
 import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js';
-import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
-import { kernelMsrs, limitMsrs, msrLimitReasons } from './msr-limits.js';
-import { MsrPolicy } from './msr-policy.js';
-import { giveCpuid, type Realization, type RealizeOptions, realize } from './realize.js';
-import { type MachineCore, type MachineState, PAGE_BYTES, type Page } from './snapshot/machine-state.js';
-import {
-  constantMsrs,
-  giveVcpuState,
-  heldReason,
-  strangeMsrs,
-  takeVcpuState,
-  unreadMsrs,
-  type VcpuState,
-} from './snapshot/vcpu-state.js';
+import type { Kvm, Vm } from './kvm/kvm.js';
+import { landingCount, nextLanding, waitForLanding } from './kvm/vcpu-threads.js';
+import { limitMsrs, msrLimitReasons } from './msr-limits.js';
+import { Processor } from './processor.js';
+import type { Realization, RealizeOptions } from './realize.js';
+import { loadDevices, pagesOf, saveDevices } from './snapshot/machine-parts.js';
+import { type MachineCore, type MachineState, PAGE_BYTES } from './snapshot/machine-state.js';
 
 export interface MachineOptions {
   /** Names CPUID bits in reasons: `featureName` of corpora/features. */
@@ -82,24 +74,23 @@ const MEMORY_MINIMUM = 0x20_0000;
 /** Pins of the IOAPIC that userspace would serve; there is none, but KVM wants a number. */
 const SPLIT_IRQCHIP_ROUTES = 24n;
 
+/** Most vCPUs of a machine: each takes a thread. */
+const VCPU_CAP = 16;
+
 export class Machine implements Disposable {
   readonly identity: CpuIdentity;
   readonly memoryBytes: number;
+  readonly memory: GuestMemory;
   readonly #kvm: Kvm;
   readonly #vm: Vm;
-  readonly #vcpu: Vcpu;
-  readonly #memory: GuestMemory;
+  readonly #processors: readonly Processor[];
+  readonly #crew: Crew;
   readonly #serial: Serial16550;
   readonly #bus: PortBus;
   readonly #plan: BootPlan | null;
   readonly #nameOf: FeatureNamer;
-  readonly #msrPolicy: MsrPolicy;
-  /** MSRs of forced features, which the kernel does not take. */
-  #absentMsrs: readonly number[] = [];
-  /** Events of accesses that were finished before their turn. */
+  /** Events that wait for their turn. */
   readonly #events: MachineEvent[] = [];
-  /** Of an open pair, once asked for. */
-  #constantMsrs: ReadonlySet<number> | null = null;
   #fresh = true;
 
   private constructor(kvm: Kvm, vm: Vm, identity: CpuIdentity, options: MachineOptions) {
@@ -109,18 +100,18 @@ export class Machine implements Disposable {
     this.identity = identity;
     this.#nameOf = options.nameOf;
     this.memoryBytes = memoryBytes;
-    this.#msrPolicy = new MsrPolicy(identity);
     this.#plan = boot ? planBoot(boot, memoryBytes) : null;
     // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
-    this.#memory = vm.createMemory([
+    this.memory = vm.createMemory([
       { gpa: 0, bytes: memoryBytes },
       { gpa: ROM_BASE, bytes: ROM_BYTES, readOnly: true },
     ]);
-    fillRom(this.#memory.at(gpa(ROM_BASE), ROM_BYTES));
-    this.#vcpu = vm.createVcpu(identity.vcpus[0]!.apicId);
+    fillRom(this.memory.at(gpa(ROM_BASE), ROM_BYTES));
+    this.#processors = identity.vcpus.map(({ index }) => new Processor(kvm, vm, identity, index));
+    this.#crew = new Crew(this.#processors.map(({ vcpu }) => vcpu));
     this.#serial = new Serial16550(onSerial);
-    this.#bus = new PortBus([this.#serial, new DebugExit(), new ResetPorts(), new ProbePort(this.#memory)]);
+    this.#bus = new PortBus([this.#serial, new DebugExit(), new ResetPorts(), new ProbePort(this.memory)]);
   }
 
   /**
@@ -129,25 +120,25 @@ export class Machine implements Disposable {
    */
   static create(kvm: Kvm, identity: CpuIdentity, options: MachineOptions): Creation {
     checkMemoryBytes(options.memoryBytes ?? DEFAULT_MEMORY_BYTES);
-    if (identity.vcpus.length !== 1)
-      throw new MachineError('smp-not-supported', `${identity.vcpus.length} vCPUs: this monitor runs one`);
+    const step = options.step ?? 'boot';
+    const tooMany = vcpuReasons(kvm, identity, step);
+    if (tooMany.length > 0) return { kind: 'refused', reasons: tooMany };
     const vm = kvm.createVm();
     try {
       const machine = new Machine(kvm, vm, identity, options);
-      const step = options.step ?? 'boot';
       const host = hostCapabilities(kvm);
       const limits = msrLimitReasons(host, isOpen(identity), step);
-      const realization = machine.#realize({
-        ...options,
-        features: identity.features,
-        step,
-        host,
-      });
-      const { altered, forced, readBack } = realization;
-      const reasons = [...limits, ...realization.reasons];
+      const realizations = machine.#realize({ ...options, features: identity.features, step, host });
+      const reasons = [...limits, ...realizations.flatMap((realization) => realization.reasons)];
       if (reasons.length === 0) {
-        limitMsrs(vm, machine.#vcpu, machine.#msrPolicy);
-        return { kind: 'created', machine, altered, forced, readBack: [readBack!] };
+        machine.#limitMsrs();
+        return {
+          kind: 'created',
+          machine,
+          altered: realizations.flatMap(({ altered }) => altered),
+          forced: [...new Set(realizations.flatMap(({ forced }) => forced))],
+          readBack: realizations.map(({ readBack }) => readBack!),
+        };
       }
       vm[Symbol.dispose]();
       return { kind: 'refused', reasons };
@@ -157,19 +148,31 @@ export class Machine implements Disposable {
     }
   }
 
-  #realize(options: RealizeOptions): Realization {
-    const realization = realize(this.#vcpu, this.identity.vcpus[0]!, this.#msrPolicy.kernelResets, options);
-    this.#absentMsrs = realization.absentMsrs;
-    return realization;
+  #realize(options: RealizeOptions): Realization[] {
+    return this.#processors.map((processor) => processor.realize(options));
   }
 
-  /** Loads the image and sets the entry state. Throws `InputError` `nothing-to-boot` where the machine was made without `boot`. */
+  #limitMsrs(): void {
+    const vcpus = this.#processors.map(({ vcpu }) => vcpu);
+    limitMsrs(this.#vm, vcpus, this.#processors[0]!.msrPolicy);
+  }
+
+  /** The VM, for whoever logs or moves its memory. */
+  get vm(): Vm {
+    return this.#vm;
+  }
+
+  /**
+   * Loads the image and sets the entry state of the first vCPU; the others wait for INIT and SIPI. Throws `InputError` `nothing-to-boot`
+   * where the machine was made without `boot`.
+   */
   start(): void {
     if (!this.#plan) throw new InputError('nothing-to-boot', 'the machine has no image to boot');
-    applyLoads(this.#plan, this.#memory, this.#fresh);
+    applyLoads(this.#plan, this.memory, this.#fresh);
     this.#fresh = false;
-    this.#vcpu.setSregs(entrySregs(this.#vcpu.getSregs()));
-    this.#vcpu.setRegs(entryRegs(this.#plan.entry));
+    const { vcpu } = this.#processors[0]!;
+    vcpu.setSregs(entrySregs(vcpu.getSregs()));
+    vcpu.setRegs(entryRegs(this.#plan.entry));
   }
 
   /** Queues bytes for the guest to read from COM1. */
@@ -177,26 +180,97 @@ export class Machine implements Disposable {
     this.#serial.send(bytes);
   }
 
-  /** Runs the guest until something happens that the caller must know, at most `timeoutMs`. Throws `KvmError`. */
+  /**
+   * Runs the guest until something happens that the caller must know, at most `timeoutMs`; it stands still before and after. Throws
+   * `KvmError`.
+   */
   run({ timeoutMs }: { readonly timeoutMs: number }): MachineEvent {
     const deadline = performance.now() + timeoutMs;
-    for (;;) {
-      const event = this.#events.shift() ?? this.#handle(this.#vcpu.run(deadline));
-      if (event) return event;
+    // One vCPU runs on this thread: a change of threads costs each exit as much again.
+    if (this.#processors.length === 1)
+      for (const [processor] = this.#processors; ; ) {
+        const event = this.#events.shift() ?? this.#handle(processor!, processor!.vcpu.run(deadline));
+        if (event) return event;
+      }
+    this.launch();
+    try {
+      for (;;) {
+        const seen = landingCount();
+        const event = this.poll();
+        if (event) return event;
+        if (!(performance.now() < deadline)) return this.#timedOut();
+        waitForLanding(seen, deadline - performance.now());
+      }
+    } finally {
+      this.halt();
     }
   }
 
-  #handle(exit: VcpuExit): MachineEvent | null {
+  /** `run`, where the event loop turns while the guest runs, or when a signal came: handlers of SIGINT then run in time. */
+  async runAsync({ timeoutMs }: { readonly timeoutMs: number }): Promise<MachineEvent> {
+    const deadline = performance.now() + timeoutMs;
+    if (this.#processors.length === 1)
+      for (;;) {
+        const event = this.run({ timeoutMs: deadline - performance.now() });
+        if (event.kind !== 'interrupted') return event;
+        // The loop's very first turn does not read signals yet (Node 20, measured).
+        for (let turn = 0; turn < 2; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+    this.launch();
+    try {
+      for (;;) {
+        const seen = landingCount();
+        const event = this.poll();
+        if (event) return event;
+        if (!(performance.now() < deadline)) return this.#timedOut();
+        await nextLanding(seen, deadline - performance.now());
+      }
+    } finally {
+      this.halt();
+    }
+  }
+
+  /** Lets all vCPUs run, each on a thread, and comes back at once. From here on `poll` must be called at each landing. */
+  launch(): void {
+    this.#crew.launchAll();
+  }
+
+  /** Serves the exits that came. Gives the next event; a vCPU whose event ends or resets the machine stands still. */
+  poll(): MachineEvent | null {
+    for (const { index, exit } of this.#crew.landed()) {
+      const event = exit.reason === 'interrupted' ? null : this.#handle(this.#processors[index]!, exit);
+      if (event) this.#events.push(event);
+      if (event === null || event.kind === 'record') this.#crew.launch(index);
+    }
+    return this.#events.shift() ?? null;
+  }
+
+  /** Stops all vCPUs. */
+  halt(): void {
+    for (const { index, exit } of this.#crew.stopAll())
+      if (exit.reason !== 'interrupted') this.#note(this.#handle(this.#processors[index]!, exit));
+  }
+
+  #timedOut(): MachineEvent {
+    this.halt();
+    const [first, ...others] = this.#processors;
+    const elsewhere = others.map(({ index, vcpu }) => `; vCPU ${index} ${whereabouts(vcpu)}`).join('');
+    const end = crash('timed-out', 'the time was over', first!.vcpu, this.memory);
+    return { kind: 'timed-out', crash: { ...end, message: end.message + elsewhere } };
+  }
+
+  #handle(processor: Processor, exit: VcpuExit): MachineEvent | null {
+    const { vcpu } = processor;
     switch (exit.reason) {
       case 'io':
-        return this.#serve(() => this.#bus.serve(exit));
+        return this.#serve(processor, () => this.#bus.serve(exit));
       case 'mmio':
         // No device is in memory: reads give all ones, writes are lost.
         if (exit.direction === 'read') exit.data.fill(0xff);
         return null;
       case 'rdmsr':
       case 'wrmsr':
-        exit.answer(this.#msrPolicy.answer(exit, kernelMsrs(this.#vcpu)));
+        processor.answerMsr(exit);
         return null;
       case 'hlt':
         return { kind: 'halted' };
@@ -205,22 +279,26 @@ export class Machine implements Disposable {
       case 'interrupted':
         return { kind: 'interrupted' };
       case 'timeout':
-        return { kind: 'timed-out', crash: crash('timed-out', 'the time was over', this.#vcpu, this.#memory) };
+        return { kind: 'timed-out', crash: crash('timed-out', 'the time was over', vcpu, this.memory) };
       default:
-        return { kind: 'crashed', crash: crashOf(exit, this.#vcpu, this.#memory) };
+        return { kind: 'crashed', crash: crashOf(exit, vcpu, this.memory) };
     }
   }
 
   /** The first event; the others of a string instruction wait. A device that is given a bad address ends the guest. */
-  #serve(access: () => DeviceEvent[]): MachineEvent | null {
+  #serve({ vcpu }: Processor, access: () => DeviceEvent[]): MachineEvent | null {
     try {
       const [first = null, ...others] = access();
       this.#events.push(...others);
       return first;
     } catch (error) {
       if (!(error instanceof GuestAddressError)) throw error;
-      return { kind: 'crashed', crash: crash('guest-address', error.message, this.#vcpu, this.#memory) };
+      return { kind: 'crashed', crash: crash('guest-address', error.message, vcpu, this.memory) };
     }
+  }
+
+  #note(event: MachineEvent | null): void {
+    if (event) this.#events.push(event);
   }
 
   /**
@@ -228,65 +306,30 @@ export class Machine implements Disposable {
    * anew; the rest of memory stays. Throws `MachineError` `reset-incomplete` where the kernel would not take a power-on value.
    */
   reset(): void {
-    this.#settle();
+    this.settle();
     this.#events.length = 0;
-    const reasons = giveVcpuState(this.#vcpu, this.#powerOnState());
-    if (reasons.length > 0) throw new MachineError('reset-incomplete', `reset: ${reasons[0]!.message}`);
-    this.#msrPolicy.reset();
+    using vm = this.#kvm.createVm();
+    vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
+    const states = this.#processors.map((processor) => processor.powerOnState(vm));
+    for (const processor of this.#processors) processor.reset(states[processor.index]!);
     for (const device of this.#bus.devices) device.reset();
     this.start();
   }
 
-  /** The state of a vCPU of this identity that never ran, from a VM made for it: no kernel interface resets a vCPU in place. */
-  #powerOnState() {
-    using vm = this.#kvm.createVm();
-    vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
-    const { apicId, cpuid } = this.identity.vcpus[0]!;
-    const vcpu = vm.createVcpu(apicId);
-    giveCpuid(vcpu, cpuid);
-    vcpu.setMsrs(this.#msrPolicy.kernelResets.filter(({ index }) => !this.#absentMsrs.includes(index)));
-    return this.#take(vcpu, []);
-  }
-
-  /** Throws `MachineError` `msr-not-readable` where the kernel hides an MSR of the identity: a state without it would lose it. */
-  #take(vcpu: Vcpu, held: readonly MsrValue[]): VcpuState {
-    const travelling = this.#travelling();
-    const state = takeVcpuState(vcpu, 0, travelling, held);
-    const unread = isOpen(this.identity) ? [] : unreadMsrs(state, travelling);
-    if (unread.length > 0)
-      throw new MachineError('msr-not-readable', `the kernel does not let ${unread.map(msrLabel).join(', ')} be read`);
-    return state;
-  }
-
-  /** MSRs that a state carries. Asked only where one is taken: it costs a boot 0.3 ms. */
-  #travelling(): readonly number[] {
-    const listed = this.#kvm.msrIndices();
-    const travelling = travellingMsrs(this.identity, listed).filter((index) => !this.#absentMsrs.includes(index));
-    if (!isOpen(this.identity)) return travelling;
-    // Beyond its list a kernel knows MSRs that it answers with constants.
-    this.#constantMsrs ??= new Set(
-      constantMsrs(
-        this.#vcpu,
-        travelling.filter((index) => !listed.includes(index)),
-      ),
-    );
-    return travelling.filter((index) => !this.#constantMsrs!.has(index));
-  }
-
   /** Everything that makes up the stopped machine. The machine can run on afterwards. Throws `KvmError`. */
   saveState(): MachineState {
-    return { ...this.saveCore(), pages: pagesOf(this.#memory.at(gpa(0), this.memoryBytes)) };
+    return { ...this.saveCore(), pages: pagesOf(this.memory.at(gpa(0), this.memoryBytes)) };
   }
 
   /** `saveState` without the memory. */
   saveCore(): MachineCore {
-    this.#settle();
+    this.settle();
     return {
       identity: this.identity,
       memoryBytes: this.memoryBytes,
       clock: this.#vm.getClock(),
-      devices: Object.fromEntries(this.#bus.devices.map((device) => [device.name, device.save()])),
-      vcpus: [this.#take(this.#vcpu, this.#msrPolicy.save())],
+      devices: saveDevices(this.#bus.devices),
+      vcpus: this.#processors.map((processor) => processor.save()),
     };
   }
 
@@ -297,7 +340,7 @@ export class Machine implements Disposable {
    */
   loadState(state: MachineState): Reason[] {
     return this.loadCore(state, () => {
-      for (const { gpa: address, bytes } of state.pages) this.#memory.at(gpa(address), bytes.length).set(bytes);
+      for (const { gpa: address, bytes } of state.pages) this.memory.at(gpa(address), bytes.length).set(bytes);
     });
   }
 
@@ -308,33 +351,35 @@ export class Machine implements Disposable {
         'other-machine',
         `the state has ${state.memoryBytes} bytes of memory, the machine ${this.memoryBytes}`,
       );
-    if (state.vcpus.length !== 1)
-      throw new InputError('other-machine', `the state has ${state.vcpus.length} vCPUs, the machine 1`);
-    const place = { step: 'destination', vcpu: 0, nameOf: this.#nameOf };
-    const other = alterations(this.identity.vcpus[0]!.cpuid, state.identity.vcpus[0]!.cpuid, place, STATE);
+    if (state.vcpus.length !== this.#processors.length)
+      throw new InputError(
+        'other-machine',
+        `the state has ${state.vcpus.length} vCPUs, the machine ${this.#processors.length}`,
+      );
+    const other = this.#processors.flatMap(({ index, identity }) =>
+      alterations(
+        identity.cpuid,
+        state.identity.vcpus[index]!.cpuid,
+        { step: 'destination', vcpu: index, nameOf: this.#nameOf },
+        STATE,
+      ),
+    );
     if (other.length > 0) return other;
-    for (const device of this.#bus.devices) loadDevice(device.name, state, (saved) => device.load(saved));
+    loadDevices(this.#bus.devices, state.devices);
     fill();
     this.#fresh = false;
-    const reasons = this.#giveVcpu(state.vcpus[0]!);
+    const reasons = this.#processors.flatMap((processor) => processor.load(state.vcpus[processor.index]!));
     // Flags 0: kvmclock goes on from where it stopped; Linux 5.10 refuses any flag.
     this.#vm.setClock({ ...state.clock, flags: 0 });
     return reasons;
   }
 
-  /** With an open pair the other side's kernel may list other MSRs: this one takes all that come, or names them. */
-  #giveVcpu(state: VcpuState): Reason[] {
-    const strange = isOpen(this.identity) ? [] : strangeMsrs(state, this.#travelling());
-    const unheld = this.#msrPolicy.load(state.held).map((msr) => heldReason(msr, state.index));
-    return [...strange, ...unheld, ...giveVcpuState(this.#vcpu, state)];
-  }
-
-  /** Finishes the access that the guest is in the middle of. */
-  #settle(): void {
-    for (let exit = this.#vcpu.settle(); exit; exit = this.#vcpu.settle()) {
-      const event = this.#handle(exit);
-      if (event) this.#events.push(event);
-    }
+  /** Stops all vCPUs, and finishes the access that each is in the middle of. */
+  settle(): void {
+    this.halt();
+    for (const processor of this.#processors)
+      for (let exit = processor.vcpu.settle(); exit; exit = processor.vcpu.settle())
+        this.#note(this.#handle(processor, exit));
   }
 
   [Symbol.dispose](): void {
@@ -351,33 +396,17 @@ function checkMemoryBytes(bytes: number): void {
     );
 }
 
-/** The pages that are not all zero. */
-function pagesOf(memory: Uint8Array): Page[] {
-  const words = new BigUint64Array(memory.buffer, memory.byteOffset, memory.length / 8);
-  const perPage = PAGE_BYTES / 8;
-  const pages: Page[] = [];
-  for (let page = 0; page * PAGE_BYTES < memory.length; page++)
-    if (words.subarray(page * perPage, (page + 1) * perPage).some((word) => word !== 0n))
-      pages.push({ gpa: page * PAGE_BYTES, bytes: memory.slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES) });
-  return pages;
+/** Why this host, or this monitor, cannot run so many vCPUs. */
+function vcpuReasons(kvm: Kvm, { vcpus }: CpuIdentity, step: string): Reason[] {
+  const offered = kvm.checkExtension('KVM_CAP_MAX_VCPUS');
+  const why = (most: number, whose: string): string => `${vcpus.length} vCPUs: ${whose} runs at most ${most}`;
+  if (vcpus.length > VCPU_CAP)
+    return [reason({ code: 'too-many-vcpus', step, layer: 'monitor', message: why(VCPU_CAP, 'this monitor') })];
+  if (vcpus.length > 1 && vcpus.length > offered)
+    return [reason({ code: 'too-many-vcpus', step, layer: 'kernel', message: why(offered, 'the kernel') })];
+  return [];
 }
 
-function loadDevice(name: string, { devices }: MachineCore, load: (saved: unknown) => void): void {
-  if (!(name in devices)) throw new InputError('other-machine', `the state has no device '${name}'`);
-  try {
-    load(devices[name]);
-  } catch (error) {
-    throw new InputError('other-machine', `the state of device '${name}' is malformed: ${(error as Error).message}`);
-  }
-}
-
-/** `machine.run`, where the event loop may turn when a signal came: handlers of SIGINT then run in time. */
-export async function runAsync(machine: Machine, { timeoutMs }: { readonly timeoutMs: number }): Promise<MachineEvent> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const event = machine.run({ timeoutMs: deadline - performance.now() });
-    if (event.kind !== 'interrupted') return event;
-    // The loop's very first turn does not read signals yet (Node 20, measured).
-    for (let turn = 0; turn < 2; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-}
+/** `machine.runAsync`. */
+export const runAsync = (machine: Machine, { timeoutMs }: { readonly timeoutMs: number }): Promise<MachineEvent> =>
+  machine.runAsync({ timeoutMs });

@@ -38,12 +38,12 @@ export function msrLimitReasons(
 
 const isOn = (parameter: string | undefined): boolean => parameter === 'Y' || parameter === '1';
 
-/** Precondition: `msrLimitReasons` gave none; the vCPU has not run. */
-export function limitMsrs(vm: Vm, vcpu: Vcpu, { filter }: MsrPolicy): void {
+/** Precondition: `msrLimitReasons` gave none; no vCPU has run. All vCPUs of an identity have the same MSRs. */
+export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], { filter }: MsrPolicy): void {
   if (!filter) return;
   vm.enableCap('KVM_CAP_X86_USER_SPACE_MSR', EXIT_WHEN_FILTERED);
   vm.setMsrFilter(filter);
-  vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
+  for (const vcpu of vcpus) vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
 }
 
 /** The MSRs of a vCPU as the policy asks for them. */

@@ -71,6 +71,10 @@ const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   setMsrs: (values) => setMsrs(vcpu, values, faults),
   run: (deadline) => vcpu.run(deadline),
   settle: () => vcpu.settle(),
+  launch: () => vcpu.launch(),
+  landed: () => vcpu.landed(),
+  kick: () => vcpu.kick(),
+  land: () => vcpu.land(),
   [Symbol.dispose]: () => vcpu[Symbol.dispose](),
 });
 

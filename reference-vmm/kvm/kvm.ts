@@ -144,4 +144,15 @@ export interface Vcpu extends Disposable {
    * state is neither complete nor settable. Gives the next exit where the instruction has more (a string), to be handled and settled too.
    */
   settle(): VcpuExit | null;
+  /**
+   * Begins KVM_RUN on a thread of its own (vcpu-threads.ts) and comes back at once. Until it has landed no other method but `landed`,
+   * `kick` and `land` may be called.
+   */
+  launch(): void;
+  /** What the launch ended in, valid until the next; null while it runs. */
+  landed(): VcpuExit | null;
+  /** Has a vCPU that was launched land soon: with `interrupted`, where the guest did not exit before. */
+  kick(): void;
+  /** Waits until it has landed. Precondition: kicked. */
+  land(): VcpuExit;
 }

@@ -157,5 +157,19 @@ class RecordedVcpu implements Vcpu {
     return null;
   }
 
+  launch(): never {
+    throw runsNothing('vCPU that runs');
+  }
+
+  landed(): null {
+    return null;
+  }
+
+  kick(): void {}
+
+  land(): never {
+    throw runsNothing('vCPU that runs');
+  }
+
   [Symbol.dispose](): void {}
 }

@@ -24,6 +24,7 @@ import { ioctl, lastErrno, type Mapping, mapFile, tryIoctl, unmap } from './libc
 import type { Regs, Sregs } from './registers.js';
 import { RunPage } from './run.js';
 import type { RunTimer } from './run-timer.ffi.js';
+import { VcpuThread } from './vcpu-threads.js';
 
 const STATE_IOCTLS: Readonly<Record<StatePart, readonly [get: IoctlName, set: IoctlName, size: number]>> = {
   regs: ['KVM_GET_REGS', 'KVM_SET_REGS', LAYOUT.kvm_regs.size],
@@ -57,6 +58,8 @@ export class RealVcpu implements Vcpu {
   readonly #page: RunPage;
   readonly #timer: RunTimer;
   readonly #xsave2Bytes: number;
+  #thread: VcpuThread | null = null;
+  #flying = false;
   #open = true;
 
   /** Owns `fd` from here on, also where it throws `KvmError`. */
@@ -181,9 +184,40 @@ export class RealVcpu implements Vcpu {
     }
   }
 
+  launch(): void {
+    this.#thread ??= VcpuThread.take();
+    this.#flying = true;
+    this.#thread.launch(this.#fd);
+  }
+
+  landed(): VcpuExit | null {
+    const errno = this.#thread!.landed();
+    return errno === null ? null : this.#exitOf(errno);
+  }
+
+  kick(): void {
+    this.#thread!.kick();
+  }
+
+  land(): VcpuExit {
+    return this.#exitOf(this.#thread!.land());
+  }
+
+  #exitOf(errno: number): VcpuExit {
+    this.#flying = false;
+    if (errno === 0) return this.#page.exit();
+    if (errnoName(errno) === 'EINTR') return { reason: 'interrupted' };
+    throw new KvmError('KVM_RUN', errno);
+  }
+
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
+    if (this.#flying) {
+      this.#thread!.kick();
+      this.#thread!.land();
+    }
+    this.#thread?.give();
     unmap(this.#mapping);
     closeSync(this.#fd);
   }

@@ -40,10 +40,15 @@ export function takeVcpuState(
   travelling: readonly number[],
   held: readonly MsrValue[] = [],
 ): VcpuState {
+  // First: KVM carries out an INIT or SIPI that waits before it answers, and that changes CS and RIP.
+  const mpState = vcpu.getState('mp-state');
   const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, vcpu.getState(name)];
   return {
     index,
-    parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
+    parts: {
+      ...(Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>),
+      'mp-state': mpState,
+    },
     msrs: readableMsrs(vcpu, travelling),
     held,
     tscKhz: vcpu.getTscKhz(),
