@@ -1,0 +1,39 @@
+/** The command line that boots the cpu-state probe under a QEMU: bare machine, probe port, nothing that could show in the CPU. */
+import type { SmpShape } from '../../../corpora/identity.js';
+import { PORT } from '../../../corpora/probe-abi.js';
+import { probeImagePath } from '../../../guest-probes/images.js';
+import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js';
+
+/** A guest as QEMU is to make it. */
+export interface QemuGuestSpec {
+  /** A machine type that this QEMU has. */
+  readonly machine: string;
+  /** As in `-cpu`, everything that is wanted in it (`x-force-features=on`, `vendor=`). */
+  readonly cpu: string;
+  readonly smp: SmpShape;
+  readonly accel: Accelerator;
+}
+
+/** MiB: room for firmware, probe and request; little to save and to send. */
+const GUEST_MEMORY = 16;
+
+/** `-smp` as every release since 5.2 takes it: dies and modules only where there are several. */
+export function smpArgument({ cpus, maxcpus, sockets, dies, modules, cores, threads }: SmpShape): string {
+  const rare = [
+    ['dies', dies],
+    ['modules', modules],
+  ] as const;
+  return [
+    `${cpus},maxcpus=${maxcpus},sockets=${sockets}`,
+    ...rare.filter(([, count]) => count > 1).map(([key, count]) => `${key}=${count}`),
+    `cores=${cores},threads=${threads}`,
+  ].join(',');
+}
+
+/** Arguments up to the character device `probe`, which the caller adds: where records go. `request`: the probe's, a file. */
+export const guestArguments = ({ machine, cpu, smp, accel }: QemuGuestSpec, request: string): string[] => [
+  ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown'],
+  ...['-accel', accel, '-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${GUEST_MEMORY}`],
+  ...['-kernel', probeImagePath('cpu-state'), '-initrd', request],
+  ...['-device', `isa-debugcon,iobase=${PORT.probe},chardev=probe`],
+];
