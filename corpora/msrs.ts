@@ -135,9 +135,14 @@ const MOST_OF_A_KIND = 8;
 let namesByIndex: ReadonlyMap<number, string> | undefined;
 
 /** The name of an MSR by its index; null where the dictionary has none. An MSR of its own goes before a member of an array. */
-export function msrNameAt(index: number): string | null {
+export const msrNameAt = (index: number): string | null => msrNames().get(index) ?? null;
+
+/** The indices that have a name, ascending. */
+export const namedMsrs = (): number[] => [...msrNames().keys()].sort((a, b) => a - b);
+
+function msrNames(): ReadonlyMap<number, string> {
   namesByIndex ??= new Map([...msrDictionary()].sort((a, b) => membersOf(b) - membersOf(a)).flatMap(namesOf));
-  return namesByIndex.get(index) ?? null;
+  return namesByIndex;
 }
 
 const membersOf = ({ count = 1 }: MsrDefinition): number => (typeof count === 'number' ? count : MOST_OF_A_KIND);

@@ -77,15 +77,18 @@ export async function expandQemu(launcher: QemuLauncher, options: ExpansionOptio
   return combine(overview, answers);
 }
 
-interface Overview {
+/** What a QEMU has. */
+export interface Overview {
   readonly qemu: QemuExpansion['qemu'];
+  /** Versioned `pc` machine types, oldest first. */
   readonly machines: readonly string[];
   readonly models: readonly string[];
   readonly defs: readonly CpuDefinition[];
   readonly aliases: Readonly<Record<string, string>>;
 }
 
-async function askOverview(launcher: QemuLauncher): Promise<Overview> {
+/** Asks a QEMU what it has. Throws `MachineError` where it does not start. */
+export async function askOverview(launcher: QemuLauncher): Promise<Overview> {
   await using qemu = await QemuProcess.start(launcher, ['-machine', 'pc', '-accel', 'tcg']);
   const all = (await qemu.qmp.execute('query-machines')) as { name: string }[];
   const defs = (await qemu.qmp.execute('query-cpu-definitions')) as CpuDefinition[];
