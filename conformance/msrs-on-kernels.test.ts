@@ -10,11 +10,13 @@ import { countsTime, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
 import { resolve } from '../reference-vmm/cpu-model/resolve.js';
 import type { Outcome, Params } from './hosts/agent/protocol.js';
 import type { Host } from './hosts/host.js';
+import { labKernels } from './hosts/lab/kernels.js';
 import { openLabHosts } from './hosts/lab/pool.js';
 import { msrExpectation } from './probe-msrs.js';
 
 const MACHINE = 'pc-i440fx-7.2';
-const KERNELS = ['5.10.0-46/rich', '6.12.107+deb13/rich', '7.3.4+deb13/rich'];
+/** The oldest, a middle and the newest kernel of the cache, on the lab's richest CPU. */
+const HOSTS = 3;
 /** All run on the lab's richest CPU with at most two features forced. */
 const MODELS = [
   ...['486', 'pentium', 'pentium2', 'pentium3', 'qemu32', 'qemu64', 'kvm32', 'kvm64', 'athlon', 'phenom', 'Conroe'],
@@ -84,7 +86,12 @@ const ownOf = (identity: CpuIdentity): ReadonlySet<number> => new Set(identity.m
 /** The hosts, once for all tests; or why there are none. */
 async function openHosts(): Promise<readonly Host[] | string> {
   try {
-    const opened = await openLabHosts(KERNELS);
+    const kernels = await labKernels();
+    const chosen = Array.from(
+      { length: HOSTS },
+      (_, i) => kernels[Math.round((i * (kernels.length - 1)) / (HOSTS - 1))],
+    );
+    const opened = await openLabHosts(chosen.map((kernel) => `${kernel?.id ?? '*'}/rich`));
     t.teardown(() => Promise.all(opened.map((host) => host[Symbol.asyncDispose]())));
     return opened;
   } catch (error) {

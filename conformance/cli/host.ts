@@ -42,8 +42,8 @@ async function captured(name: string, from: string | undefined) {
     const { openCapture } = await import('../hosts/recorded/open-capture.js');
     return openCapture(from);
   }
-  const { id, host } = await oneHost(name);
-  return { host, origin: id };
+  const { id, host, origin = id } = await oneHost(name);
+  return { host, origin };
 }
 
 export async function features(options: HostOptions): Promise<ExitCode> {

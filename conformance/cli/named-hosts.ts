@@ -18,5 +18,5 @@ async function recorded(given: string): Promise<NamedHost> {
 
 async function running(name: string): Promise<NamedHost[]> {
   await using opened = await openHosts([name]);
-  return opened.hosts.map(({ summary, capabilities }) => ({ id: summary.id, host: capabilities }));
+  return opened.hosts.map(({ summary: { id }, capabilities, origin = id }) => ({ id, host: capabilities, origin }));
 }

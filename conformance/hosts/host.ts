@@ -13,6 +13,8 @@ export interface AgentSession extends AsyncDisposable {
 
 export interface Host extends AsyncDisposable {
   readonly summary: HostSummary;
+  /** Where a capture of it was taken, where that is more than its id: versions of the emulator and of the kernel's package. */
+  readonly origin?: string;
   readonly capabilities: HostCapabilities;
   /** True where two sessions can be open at once and share files and unix sockets. */
   readonly concurrent: boolean;

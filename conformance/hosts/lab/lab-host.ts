@@ -35,6 +35,7 @@ interface LabAgent {
 
 export class LabHost implements Host {
   readonly summary: HostSummary;
+  readonly origin: string;
   readonly capabilities: HostCapabilities;
   readonly concurrent = true;
   readonly #boots: Boots;
@@ -44,6 +45,8 @@ export class LabHost implements Host {
   private constructor(id: string, boots: Boots, capabilities: HostCapabilities, first: LabAgent) {
     this.capabilities = capabilities;
     this.summary = summarizeHost(id, capabilities, `ready in ${(first.machine.bootMs / 1000).toFixed(1)} s`);
+    const { qemu, kernel } = first.machine.spec;
+    this.origin = `${id}, QEMU ${qemu.version}, ${kernel.version ? `Debian ${kernel.version}` : kernel.origin}`;
     this.#boots = boots;
     this.#idle = [first];
   }

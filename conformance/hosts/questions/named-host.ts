@@ -5,4 +5,6 @@ export interface NamedHost {
   /** Exact id, e.g. `lab:6.12.107+deb13/EPYC`, `recorded:EPYC/6.12.107+deb13`. */
   readonly id: string;
   readonly host: HostCapabilities;
+  /** As of `Host`. */
+  readonly origin?: string;
 }
