@@ -16,7 +16,7 @@ export const jsonReport = (log: ResultLog, minIdentical?: number): VerifyJson =>
   schema: 'guest-abi/verify/1',
   conclusion: conclude(log.cells, minIdentical),
   complete: log.complete,
-  cells: log.cells,
+  cells: log.cells.map(({ life: _, ...cell }) => cell),
   hostFacts: Object.fromEntries(log.hosts.map(({ id, ...facts }) => [id, facts])),
   totals: totalsOf(log.cells),
 });

@@ -1,8 +1,17 @@
 /** The result log: versioned JSON lines, written as results come; every report is made from it. */
 import { InputError } from '../corpora/errors.js';
 import { type CellResult, isUnexpected, VERDICTS, type Verdict } from '../corpora/verdict.js';
+import {
+  cpuidRowOf,
+  type Digest,
+  digestOf,
+  type LoggedLife,
+  type LoggedTable,
+  type LoggedTables,
+  msrOf,
+} from './logged-life.js';
 
-export const LOG_SCHEMA = 'guest-abi/result-log/1';
+export const LOG_SCHEMA = 'guest-abi/result-log/2';
 
 /** What is known of a host that results name. */
 export interface HostSummary {
@@ -17,17 +26,34 @@ export interface HostSummary {
 }
 
 export type LogLine =
-  | { readonly type: 'run'; readonly schema: typeof LOG_SCHEMA; readonly version: string; readonly startedAt: string }
+  | ({ readonly type: 'run'; readonly schema: typeof LOG_SCHEMA } & RunFacts)
   | ({ readonly type: 'host' } & HostSummary)
-  | ({ readonly type: 'cell' } & CellResult)
+  /** Stands before the first cell that names it. */
+  | ({ readonly type: 'table'; readonly digest: Digest } & LoggedTable)
+  | ({ readonly type: 'cell' } & LoggedCell)
   | { readonly type: 'end'; readonly complete: boolean };
 
-/** A whole log, read and checked. `complete` is false where the run was cut short. */
-export interface ResultLog {
+/** Of the whole run. */
+export interface RunFacts {
+  /** Of guest-abi. */
   readonly version: string;
+  /** ISO 8601, UTC. */
   readonly startedAt: string;
+  /** What cells were run with; logs with other options are not of one run. */
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
+/** A result with the dumps that led to it, where the cell was run. */
+export interface LoggedCell extends CellResult {
+  readonly life?: LoggedLife;
+}
+
+/** A whole log, read and checked. `complete` is false where the run was cut short. */
+export interface ResultLog extends RunFacts {
   readonly hosts: readonly HostSummary[];
-  readonly cells: readonly CellResult[];
+  readonly cells: readonly LoggedCell[];
+  /** By digest: every table that a cell's life names. */
+  readonly tables: LoggedTables;
   readonly complete: boolean;
 }
 
@@ -37,6 +63,12 @@ export const RECORDED = 'recorded:';
 /** True where a capture answered for one of the cell's hosts: the verdict follows from what was recorded, and proves nothing of a kernel. */
 export const isRecorded = ({ hosts }: Pick<CellResult, 'hosts'>): boolean =>
   hosts.some((id) => id.startsWith(RECORDED));
+
+/** What names a cell within a log. */
+export type CellKey = Pick<CellResult, 'pair' | 'smp' | 'subject' | 'hosts' | 'scenario'>;
+
+export const cellKey = ({ pair, smp, subject, hosts, scenario }: CellKey): string =>
+  JSON.stringify([pair, smp, subject, hosts, scenario]);
 
 /** Counts over cells. Recorded cells are counted in `recorded` only, other forced ones in `forced` only. */
 export interface Totals {
@@ -103,18 +135,54 @@ export function parseLog(text: string, name: string): ResultLog {
       `${name}: schema '${head.schema as string}', this version reads '${LOG_SCHEMA}'`,
     );
   const ends = parsed.filter((line) => line.type === 'end');
+  const { type: _, schema: __, ...facts } = head;
   return {
-    version: head.version,
-    startedAt: head.startedAt,
-    hosts: parsed.filter((line) => line.type === 'host'),
-    cells: parsed.filter((line) => line.type === 'cell'),
+    ...facts,
+    tables: tablesOf(parsed, name),
+    hosts: parsed.filter((line) => line.type === 'host').map(({ type: _, ...host }) => host),
+    cells: parsed.filter((line) => line.type === 'cell').map(({ type: _, ...cell }) => cell),
     complete: !cut && ends.length === 1 && ends[0]!.complete,
   };
+}
+
+/** Throws `InputError` `bad-result-log` where a table is not what its digest says, or a cell names one that did not come before it. */
+function tablesOf(lines: readonly LogLine[], name: string): LoggedTables {
+  const tables = new Map<Digest, LoggedTable>();
+  for (const [i, line] of lines.entries()) {
+    const bad = (why: string): InputError =>
+      new InputError('bad-result-log', `${name}:${i + 1}: ${why}`, { given: name });
+    if (line.type === 'table') {
+      const { kind, rows, digest } = line;
+      if (!isTable(line)) throw bad(`a table of kind '${kind}' with rows of another form`);
+      if (digestOf({ kind, rows }) !== digest) throw bad(`the table's digest is not ${digest}: the log was damaged`);
+      tables.set(digest, { kind, rows });
+    } else if (line.type === 'cell' && line.life) {
+      const { expected, steps } = line.life;
+      for (const { cpuid, msrs } of [...expected, ...steps.flatMap(({ vcpus }) => vcpus)])
+        if (tables.get(cpuid)?.kind !== 'cpuid' || tables.get(msrs)?.kind !== 'msrs')
+          throw bad('the cell names a table that the log does not hold');
+    }
+  }
+  return tables;
+}
+
+function isTable({ kind, rows }: LoggedTable): boolean {
+  if ((kind !== 'cpuid' && kind !== 'msrs') || !Array.isArray(rows)) return false;
+  try {
+    for (const row of rows)
+      if (kind === 'cpuid') cpuidRowOf(row);
+      else msrOf(row);
+    return true;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }
 
 const LINE_FIELDS: Record<LogLine['type'], readonly string[]> = {
   run: ['schema', 'version', 'startedAt'],
   host: ['id', 'kernel', 'module', 'cpu', 'note'],
+  table: ['digest', 'kind', 'rows'],
   cell: ['pair', 'smp', 'subject', 'hosts', 'scenario', 'verdict', 'predicted', 'forced', 'evidence', 'reasons', 'ms'],
   end: ['complete'],
 };

@@ -1,47 +1,10 @@
 import t from 'tap';
 import type { CellResult } from '../corpora/verdict.js';
-import { reason } from '../corpora/verdict.js';
-import { conclude, LOG_SCHEMA, parseLog } from './result-log.js';
+import { cell, logOf, logTextOf, vme } from './fixtures.js';
+import { conclude, parseLog } from './result-log.js';
 import { textReport } from './text.js';
 
-const cell = (facts: Partial<CellResult>): CellResult => ({
-  pair: 'pc-i440fx-1.6/Nehalem',
-  smp: '1',
-  subject: 'reference-vmm',
-  hosts: ['local'],
-  scenario: 'boot',
-  verdict: 'identical',
-  predicted: 'identical',
-  forced: [],
-  evidence: 'qemu 5.2, KVM_SET_CPUID2',
-  reasons: [],
-  ms: 5,
-  ...facts,
-});
-const vme = reason({
-  code: 'cpuid-not-offered',
-  step: 'boot',
-  leaf: '0x00000001',
-  subleaf: null,
-  register: 'edx',
-  bit: 1,
-  feature: 'vme',
-  contract: '1',
-  guest: '0',
-  message: 'CPUID 1.EDX[1] (vme): contract 1, host does not offer it',
-});
-const logText = (cells: readonly CellResult[]): string =>
-  [
-    { type: 'run', schema: LOG_SCHEMA, version: '0.1.0', startedAt: '2026-01-01T00:00:00Z' },
-    { type: 'host', id: 'local', kernel: '6.12', module: 'kvm_amd', cpu: 'EPYC', note: 'ready' },
-    ...cells.map((one) => ({ type: 'cell', ...one })),
-    { type: 'end', complete: true },
-  ]
-    .map((line) => `${JSON.stringify(line)}\n`)
-    .join('');
-
-const report = (cells: readonly CellResult[]): string =>
-  textReport(parseLog(logText(cells), 'run.jsonl'), { color: false, verbose: false });
+const report = (cells: readonly CellResult[]): string => textReport(logOf(cells), { color: false, verbose: false });
 
 void t.test('the table has a row per pair, a column per scenario, and the reasons below', async (t) => {
   const text = report([
@@ -71,7 +34,7 @@ void t.test('refusals alone, and forced cells alone, verify nothing', async (t) 
 });
 
 void t.test('a log that was cut, or is no log, is told apart', async (t) => {
-  const whole = logText([cell({})]);
+  const whole = logTextOf([cell({})]);
   t.equal(parseLog(whole, 'x').complete, true);
   t.equal(parseLog(whole.slice(0, whole.lastIndexOf('{')), 'x').complete, false);
   t.throws(() => parseLog('{"type":"cell"}\n', 'x'), /x:1: 'cell' line without 'pair'/);

@@ -33,8 +33,9 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
     { ...runOptions(options), definitions },
   );
   const { pair, verdict, predicted, forced, reasons } = result;
+  const seen = judgement.seen.at(-1)?.vcpus ?? [];
   if (options.json) {
-    const vcpus = judgement.seen.map(vcpuObservationToJson);
+    const vcpus = seen.map(vcpuObservationToJson);
     const { id, ...facts } = host.summary;
     printJson('probe', { pair, host: id, hostFacts: facts, verdict, predicted, forced, reasons, vcpus });
   } else {
@@ -42,7 +43,7 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
       [
         `${pair} on ${host.summary.id}: ${verdict} (predicted ${predicted}; evidence: ${result.evidence})`,
         ...findingLines(reasons).map((line) => `    ${line}`),
-        ...judgement.seen.flatMap((vcpu) => [
+        ...seen.flatMap((vcpu) => [
           `vCPU ${vcpu.index}: APIC id ${vcpu.apicId}, CR4 ${hex32(vcpu.cr4)}, XCR0 ${vcpu.xcr0 === null ? 'not set' : `0x${vcpu.xcr0.toString(16)}`}`,
           ...cpuidLines({ rows: vcpu.cpuid }),
           ...(options.msrs

@@ -166,3 +166,19 @@ void t.test(
     t.ok(readLogFile(moved).complete);
   },
 );
+
+void t.test('report: written to a file, merged of several, held against another', needsKvm, async (t) => {
+  const out = join(folder, 'report.xml');
+  t.match(await runCli(['report', '--format', 'junit', '--out', out, LOG]), { stdout: '' });
+  t.match(readFileSync(out, 'utf8'), /<testsuite name="local: boot" tests="2"/);
+  const merged = join(folder, 'merged.jsonl');
+  const strict = join(folder, 'strict.jsonl');
+  t.match(await runCli(['report', 'merge', LOG, strict, '--out', merged]), {
+    code: 2,
+    stderr: /whole\.jsonl and .*strict\.jsonl: pc-i440fx-1\.6\/kvm64 on local boot is|allowAltered|forceFeatures/,
+  });
+  t.notOk(existsSync(merged));
+  t.match(await runCli(['report', 'merge', LOG, LOG, '--out', merged]), { code: 0, stdout: /4 cells of 2 logs/ });
+  t.match(await runCli(['report', 'compare', LOG, merged]), { code: 0, stdout: /^4 cells the same, 0 otherwise/ });
+  t.ok(readLogFile(merged).cells.every(({ life }) => life!.steps.length > 0 && life!.expected.length === 1));
+});

@@ -2,7 +2,14 @@
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { type CellResult, SCENARIOS, type Scenario } from '../../corpora/verdict.js';
 import { jsonReport } from '../../reports/json.js';
-import { type Conclusion, conclude, type ResultLog } from '../../reports/result-log.js';
+import {
+  type CellKey,
+  type Conclusion,
+  cellKey,
+  conclude,
+  type LoggedCell,
+  type ResultLog,
+} from '../../reports/result-log.js';
 import { textReport } from '../../reports/text.js';
 import { type Cell, cellName, cellsOf, shard } from '../run/cell.js';
 import { LogWriter, readLog } from '../run/log-writer.js';
@@ -78,8 +85,8 @@ export const runOptions = (options: { allowAltered?: boolean; forceFeatures?: bo
 
 /** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */
 export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {
-  const done = new Set(writer.done.map(keyOf));
-  const waiting = cells.filter((cell) => !done.has(keyOf({ ...cell, ...resultKey(cell) })));
+  const done = new Set(writer.done.map(cellKey));
+  const waiting = cells.filter((cell) => !done.has(cellKey({ ...cell, ...resultKey(cell) })));
   for (const host of new Set(cells.flatMap((cell) => cell.hosts))) writer.host(host.summary);
   const results = [...writer.done];
   const progress = progressLine();
@@ -89,9 +96,8 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
   try {
     const onStart = (name: string): void =>
       progress.update(`${results.length}/${writer.done.length + waiting.length} ${name}`);
-    for await (const { result } of runCells(waiting, { ...options, signal: abort.signal }, onStart)) {
-      results.push(result);
-      writer.cell(result);
+    for await (const { result, life } of runCells(waiting, { ...options, signal: abort.signal }, onStart)) {
+      results.push(writer.cell(result, life));
     }
   } finally {
     progress.end();
@@ -103,26 +109,24 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
     version: PACKAGE_VERSION,
     startedAt: '',
     hosts,
+    tables: writer.tables,
     cells: inOrder(cells, results),
     complete: !abort.signal.aborted,
   };
 }
 
-type Key = Pick<CellResult, 'pair' | 'smp' | 'subject' | 'hosts' | 'scenario'>;
-const resultKey = (cell: Cell): Key => ({
+const resultKey = (cell: Cell): CellKey => ({
   pair: cell.identity.pair,
   smp: cell.smp,
   subject: 'reference-vmm',
   hosts: cell.hosts.map((host) => host.summary.id),
   scenario: cell.scenario,
 });
-const keyOf = ({ pair, smp, subject, hosts, scenario }: Key): string =>
-  JSON.stringify([pair, smp, subject, hosts, scenario]);
 
 /** Results in the order of their cells, whatever order they ended in; those of other cells (a resumed log) first. */
-function inOrder(cells: readonly Cell[], results: readonly CellResult[]): CellResult[] {
-  const place = new Map(cells.map((cell, i) => [keyOf(resultKey(cell)), i]));
-  const at = (result: CellResult): number => place.get(keyOf(result)) ?? -1;
+function inOrder(cells: readonly Cell[], results: readonly LoggedCell[]): LoggedCell[] {
+  const place = new Map(cells.map((cell, i) => [cellKey(resultKey(cell)), i]));
+  const at = (result: LoggedCell): number => place.get(cellKey(result)) ?? -1;
   return [...results].sort((a, b) => at(a) - at(b));
 }
 
@@ -135,11 +139,11 @@ function list(cells: readonly Cell[], options: RunOptions, json: boolean): ExitC
 
 /** A line for each cell that both logs hold with different verdicts. */
 function differingCells(before: readonly CellResult[], after: readonly CellResult[]): string[] {
-  const verdicts = new Map(before.map((cell) => [keyOf(cell), cell.verdict]));
+  const verdicts = new Map(before.map((cell) => [cellKey(cell), cell.verdict]));
   return after
-    .filter((cell) => (verdicts.get(keyOf(cell)) ?? cell.verdict) !== cell.verdict)
+    .filter((cell) => (verdicts.get(cellKey(cell)) ?? cell.verdict) !== cell.verdict)
     .map(
       (cell) =>
-        `${cell.pair} ${cell.scenario} on ${cell.hosts.join(' > ')}: was ${verdicts.get(keyOf(cell))}, is ${cell.verdict}`,
+        `${cell.pair} ${cell.scenario} on ${cell.hosts.join(' > ')}: was ${verdicts.get(cellKey(cell))}, is ${cell.verdict}`,
     );
 }

@@ -20,8 +20,14 @@ export interface Judgement {
   readonly verdict: Verdict;
   readonly reasons: readonly Reason[];
   readonly forced: readonly string[];
-  /** The last dump of each vCPU, where the guest ran. */
-  readonly seen: readonly VcpuObservation[];
+  /** Every dump, in order; empty where the guest never ran. */
+  readonly seen: readonly Dump[];
+}
+
+/** What each vCPU showed after a step. */
+export interface Dump {
+  readonly step: string;
+  readonly vcpus: readonly VcpuObservation[];
 }
 
 const VOLATILITY = loadVolatility();
@@ -127,7 +133,8 @@ class Life {
   }
 
   #judgement(verdict: Verdict, reasons: readonly Reason[]): Judgement {
-    return { verdict, reasons, forced: this.#forced, seen: this.#seen };
+    const seen = [...this.#dumps].map(([step, vcpus]) => ({ step, vcpus }));
+    return { verdict, reasons, forced: this.#forced, seen };
   }
 }
 

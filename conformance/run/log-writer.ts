@@ -3,15 +3,27 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, re
 import { dirname } from 'node:path';
 import { InputError, MachineError } from '../../corpora/errors.js';
 import type { CellResult } from '../../corpora/verdict.js';
-import { type HostSummary, LOG_SCHEMA, type LogLine, parseLog, type ResultLog } from '../../reports/result-log.js';
+import { loadVolatility, msrClass } from '../../corpora/volatility/volatility.js';
+import { type Digest, digestOf, type Life, type LoggedTable, logLife } from '../../reports/logged-life.js';
+import {
+  type HostSummary,
+  LOG_SCHEMA,
+  type LoggedCell,
+  type LogLine,
+  parseLog,
+  type ResultLog,
+} from '../../reports/result-log.js';
 import { PACKAGE_VERSION } from '../version.js';
 
 const DEFAULT_LOG = 'guest-abi-results/run';
+const VOLATILITY = loadVolatility();
 
 export class LogWriter {
   readonly file: string;
   /** Results of the log that is being resumed. */
-  readonly done: readonly CellResult[];
+  readonly done: readonly LoggedCell[];
+  /** Every table that is in the log. */
+  readonly tables = new Map<Digest, LoggedTable>();
   readonly #fd: number;
   readonly #hosts: Set<string>;
 
@@ -28,7 +40,8 @@ export class LogWriter {
       startedAt: before?.startedAt ?? new Date().toISOString(),
     });
     for (const host of before?.hosts ?? []) this.host(host);
-    for (const cell of this.done) this.cell(cell);
+    for (const table of before?.tables.values() ?? []) this.#table(table);
+    for (const cell of this.done) this.#write({ type: 'cell', ...cell });
     if (before) {
       fsyncSync(this.#fd);
       renameSync(fresh, file);
@@ -53,8 +66,20 @@ export class LogWriter {
     this.#write({ type: 'host', ...facts });
   }
 
-  cell(result: CellResult): void {
-    this.#write({ type: 'cell', ...result });
+  /** `life`: what its guest had to show and showed, where it was run. */
+  cell(result: CellResult, life?: Life): LoggedCell {
+    const cell: LoggedCell = life ? { ...result, life: logLife(life, (table) => this.#table(table), isTime) } : result;
+    this.#write({ type: 'cell', ...cell });
+    return cell;
+  }
+
+  #table(table: LoggedTable): Digest {
+    const digest = digestOf(table);
+    if (!this.tables.has(digest)) {
+      this.tables.set(digest, table);
+      this.#write({ type: 'table', digest, ...table });
+    }
+    return digest;
   }
 
   end(complete: boolean): void {
@@ -74,6 +99,8 @@ export class LogWriter {
     }
   }
 }
+
+const isTime = (msr: number): boolean => msrClass(VOLATILITY, msr) === 'time';
 
 /** Throws `InputError` where the file cannot be read or is no result log. */
 export function readLog(file: string): ResultLog {

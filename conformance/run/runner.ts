@@ -6,6 +6,7 @@ import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { identityToJson } from '../../corpora/identity.js';
 import { type CellResult, reason } from '../../corpora/verdict.js';
+import type { Life } from '../../reports/logged-life.js';
 import { isRecorded } from '../../reports/result-log.js';
 import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
@@ -32,6 +33,8 @@ export interface RunOptions {
 export interface CellEnd {
   readonly result: CellResult;
   readonly judgement: Judgement;
+  /** What its guest had to show, and showed. */
+  readonly life: Life;
 }
 
 /** Runs all cells; results come in the order in which cells end. Stops asking for more once `signal` is aborted. */
@@ -68,7 +71,12 @@ export async function* runCells(
 export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd> {
   const started = performance.now();
   const unplayable = mixedPath(cell);
-  if (unplayable) return { judgement: unplayable, result: resultOf(cell, unplayable, 'none', options, 0) };
+  if (unplayable)
+    return {
+      judgement: unplayable,
+      result: resultOf(cell, unplayable, 'none', options, 0),
+      life: { expected: [], steps: [] },
+    };
   const { vcpus, evidence, broken } = expectationOf(cell.identity, cell.smp, options.definitions);
   const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
   const msrs = msrExpectation(cell.identity, forcedOn);
@@ -91,7 +99,11 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       broken.length > 0
         ? { verdict: 'changed', reasons: broken, forced: [], seen: [] }
         : await judge(steps, vcpus, msrs);
-    return { judgement, result: resultOf(cell, judgement, evidence, options, performance.now() - started) };
+    return {
+      judgement,
+      result: resultOf(cell, judgement, evidence, options, performance.now() - started),
+      life: { expected: vcpus.map((vcpu) => ({ vcpu, msrs: msrs.values(vcpu.index) })), steps: judgement.seen },
+    };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,37 +1,39 @@
 /** `guest-abi report`: reports made from result logs. */
-import { readFileSync } from 'node:fs';
-import { Argument, Command } from 'commander';
-import { EXIT, InputError } from '../../../corpora/errors.js';
+import { Command } from 'commander';
+import { LOG_FORMATS, type LogFormat } from '../../../reports/reporters.js';
 import { formatOption, withCommon } from '../options.js';
-import { type CommonOptions, print } from '../output.js';
-
-const CONCLUSION_EXIT = { holds: EXIT.holds, broken: EXIT.broken, 'nothing-verified': EXIT.cannot } as const;
+import type { CommonOptions } from '../output.js';
+import type { ReportCommandOptions } from '../report.js';
 
 export const reportCommand = (): Command =>
   withCommon(new Command('report'))
-    .description('a report of a result log')
-    .addOption(formatOption(['text', 'json']))
-    .addArgument(new Argument('<log>', 'result log (JSON lines) that verify wrote'))
-    .action(async (file: string, options: CommonOptions & { format: 'text' | 'json' }) => {
-      const { conclude, parseLog } = await import('../../../reports/result-log.js');
-      const log = parseLog(readText(file), file);
-      if (options.json || options.format === 'json') {
-        const { jsonReport } = await import('../../../reports/json.js');
-        print(JSON.stringify(jsonReport(log), null, 1));
-      } else {
-        const { textReport } = await import('../../../reports/text.js');
-        print(textReport(log, { color: process.stdout.isTTY, verbose: options.verbose ?? false }));
-      }
-      process.exitCode = CONCLUSION_EXIT[conclude(log.cells)];
-    });
-
-/** Throws `InputError` `unreadable-file`. */
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new InputError('unreadable-file', `cannot read ${file}: ${(error as NodeJS.ErrnoException).code}`, {
-      given: file,
-    });
-  }
-}
+    // `--out` behind `merge` is of merge.
+    .enablePositionalOptions()
+    .description('a report of result logs that verify wrote; several are merged')
+    .addOption(formatOption(LOG_FORMATS))
+    .option('--out <file>', 'write the report there')
+    .argument('[log...]', 'result logs (JSON lines)')
+    .action(async (files: string[], options: ReportCommandOptions & { format: LogFormat }) => {
+      const { report } = await import('../report.js');
+      process.exitCode = await report(files, options);
+    })
+    .addCommand(
+      withCommon(new Command('merge'))
+        .description('one log of the logs of all shards')
+        .argument('<log...>')
+        .requiredOption('--out <file>', 'where the merged log goes')
+        .action(async (files: string[], options: CommonOptions & { out: string }) => {
+          const { merge } = await import('../report.js');
+          process.exitCode = merge(files, options);
+        }),
+    )
+    .addCommand(
+      withCommon(new Command('compare'))
+        .description('what two logs say otherwise of the same cells; exit code 1 where they do')
+        .argument('<before>')
+        .argument('<after>')
+        .action(async (before: string, after: string, options: CommonOptions) => {
+          const { compare } = await import('../report.js');
+          process.exitCode = compare(before, after, options);
+        }),
+    );
