@@ -1,7 +1,7 @@
 /** Checks: what the formats of CI systems can tell. A result log becomes checks here; the gate makes its own; one reporter per format shows them. */
 import { parsePair } from '../corpora/pair.js';
 import type { CellResult, Reason, Verdict } from '../corpora/verdict.js';
-import { reasonLines } from './reasons.js';
+import { findingLines, reasonLines } from './reasons.js';
 import { type Conclusion, conclude, isBreak, isRecorded, type ResultLog } from './result-log.js';
 import { conclusionLine } from './text.js';
 
@@ -136,10 +136,6 @@ export function groupBy<T>(values: readonly T[], keyOf: (value: T) => string): M
   return groups;
 }
 
-/** `[ABI-CPUID-003] CPUID 1.EDX[1] (vme): ...` lines of a check, those of one register together; the summary where it has no reasons. */
-export function findingLines({ reasons, summary }: Pick<Check, 'reasons' | 'summary'>): string[] {
-  if (reasons.length === 0) return [summary];
-  return [...groupBy(reasons, ({ requirement }) => requirement ?? '')].flatMap(([requirement, own]) =>
-    reasonLines(own).map((line) => (requirement ? `[${requirement}] ${line}` : line)),
-  );
-}
+/** What a check found, line by line; the summary where it has no reasons. */
+export const linesOf = ({ reasons, summary }: Pick<Check, 'reasons' | 'summary'>): string[] =>
+  reasons.length === 0 ? [summary] : findingLines(reasons);

@@ -1,5 +1,5 @@
 /** GitHub annotations: workflow commands, one for each distinct finding, since GitHub shows ten of a step and hides the rest. */
-import { type Check, type CheckReport, findingLines, groupBy, type Place } from './checks.js';
+import { type Check, type CheckReport, groupBy, linesOf, type Place } from './checks.js';
 
 /** GitHub takes ten annotations of each level from a step. */
 const MOST = 10;
@@ -25,7 +25,7 @@ interface Finding {
   readonly check: Check;
 }
 
-const findingsOf = (check: Check): Finding[] => findingLines(check).map((line) => ({ line, check }));
+const findingsOf = (check: Check): Finding[] => linesOf(check).map((line) => ({ line, check }));
 
 const placeKey = (place: Place | null): string => (place && !place.inCorpora ? `${place.file}:${place.line}` : '');
 

@@ -1,5 +1,5 @@
 /** JUnit XML, as Jenkins, GitLab and GitHub's actions read it: a suite per host path and scenario, a case per pair. */
-import { byGroup, type Check, type CheckReport, findingLines } from './checks.js';
+import { byGroup, type Check, type CheckReport, linesOf } from './checks.js';
 
 export function junitReport(report: CheckReport): string {
   const suites = [...byGroup(report.checks)].map(([group, checks]) => suite(group, checks, report));
@@ -25,7 +25,7 @@ function testCase(check: Check): string[] {
   if (check.outcome === 'skipped')
     return element('testcase', attributes, [`<skipped${attributesText({ message: check.summary })}/>`]);
   const failure = attributesText({ message: check.summary, type: check.verdict });
-  return element('testcase', attributes, [`<failure${failure}>${xmlText(findingLines(check).join('\n'))}</failure>`]);
+  return element('testcase', attributes, [`<failure${failure}>${xmlText(linesOf(check).join('\n'))}</failure>`]);
 }
 
 function counts(checks: readonly Check[]): { readonly skipped: string } & Readonly<Record<string, string>> {

@@ -1,5 +1,5 @@
 /** Markdown (GitHub's flavour), for job summaries, merge requests and bug trackers: the conclusion first, then what failed, then the rest folded. */
-import { byGroup, type Check, type CheckReport, findingLines, groupBy } from './checks.js';
+import { byGroup, type Check, type CheckReport, groupBy, linesOf } from './checks.js';
 
 /** Names shown of checks with one finding, and findings shown: GitHub cuts a summary at 1 MiB. */
 const MOST_NAMES = 20;
@@ -41,7 +41,7 @@ const countRows = (checks: readonly Check[]): string[][] =>
 
 /** Checks that found the same stand under it once. */
 function findings(checks: readonly Check[]): string[] {
-  const alike = [...groupBy(checks, (check) => JSON.stringify([check.verdict, findingLines(check)]))];
+  const alike = [...groupBy(checks, (check) => JSON.stringify([check.verdict, linesOf(check)]))];
   const rest = alike.length - MOST_FINDINGS;
   return [
     ...alike.slice(0, MOST_FINDINGS).flatMap(([, own]) => finding(own)),
@@ -50,7 +50,7 @@ function findings(checks: readonly Check[]): string[] {
 }
 
 function finding(own: readonly Check[]): string[] {
-  const lines = findingLines(own[0]!).map((line) => `- ${text(line)}`);
+  const lines = linesOf(own[0]!).map((line) => `- ${text(line)}`);
   const names = [...groupBy(own, ({ group }) => group)].map(([group, checks]) => {
     const more = checks.length - MOST_NAMES;
     const shown = checks.slice(0, MOST_NAMES).map(({ name }) => code(name));

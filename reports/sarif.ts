@@ -1,6 +1,7 @@
 /** SARIF 2.1.0 (OASIS), for code scanning: a rule per requirement or reason code, a result per finding of a check that failed. */
 import { createHash } from 'node:crypto';
 import type { Location, Log, ReportingDescriptor, Result } from 'sarif';
+import { requirements } from '../corpora/requirements.js';
 import type { Reason } from '../corpora/verdict.js';
 import { type Check, type CheckReport, groupBy } from './checks.js';
 import { reasonLines } from './reasons.js';
@@ -51,11 +52,15 @@ function findingsOf(check: Check): Finding[] {
 
 const ruleName = ({ requirement, code }: Reason): string => requirement ?? code;
 
-const ruleOf = (id: string): ReportingDescriptor => ({
-  id,
-  shortDescription: { text: id.startsWith('ABI-') ? `requirement ${id}` : id.replaceAll('-', ' ') },
-  defaultConfiguration: { level: 'error' },
-});
+function ruleOf(id: string): ReportingDescriptor {
+  const requirement = requirements().find((one) => one.id === id);
+  return {
+    id,
+    shortDescription: { text: requirement?.sentence ?? id.replaceAll('-', ' ') },
+    ...(requirement ? { help: { text: `Sources: ${requirement.sources.join('; ')}` } } : {}),
+    defaultConfiguration: { level: 'error' },
+  };
+}
 
 const resultOf = ({ check, rule, text }: Finding, rules: readonly string[]): Result => ({
   ruleId: rule,

@@ -43,6 +43,8 @@ const COMMANDS = [
 const program = new Command('guest-abi')
   .description('Does a guest see the same CPU tomorrow as today?')
   .version(PACKAGE_VERSION)
+  // An option belongs to the command that it stands behind: `report merge --out`.
+  .enablePositionalOptions()
   .addHelpText(
     'after',
     '\nExit codes: 0 holds; 1 an ABI break, unexpected, crashed or hung; 2 bad input or usage; 3 cannot, or nothing verified.',

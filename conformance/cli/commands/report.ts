@@ -7,7 +7,6 @@ import type { ReportCommandOptions } from '../report.js';
 
 export const reportCommand = (): Command =>
   withCommon(new Command('report'))
-    // `--out` behind `merge` is of merge.
     .enablePositionalOptions()
     .description('a report of result logs that verify wrote; several are merged')
     .addOption(formatOption(LOG_FORMATS))
