@@ -1,6 +1,14 @@
 /** The JSON report: what `verify --json` and `report --format json` print. */
 import type { CellResult } from '../corpora/verdict.js';
-import { type Conclusion, conclude, type HostSummary, type ResultLog, type Totals, totalsOf } from './result-log.js';
+import {
+  type Conclusion,
+  conclude,
+  type HostSummary,
+  type ResultLog,
+  type Totals,
+  totalsOf,
+  without,
+} from './result-log.js';
 
 export interface VerifyJson {
   readonly schema: 'guest-abi/verify/1';
@@ -16,7 +24,7 @@ export const jsonReport = (log: ResultLog, minIdentical?: number): VerifyJson =>
   schema: 'guest-abi/verify/1',
   conclusion: conclude(log.cells, minIdentical),
   complete: log.complete,
-  cells: log.cells.map(({ life: _, ...cell }) => cell),
+  cells: log.cells.map((cell) => without(cell, 'life')),
   hostFacts: Object.fromEntries(log.hosts.map(({ id, ...facts }) => [id, facts])),
   totals: totalsOf(log.cells),
 });

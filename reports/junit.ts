@@ -50,5 +50,4 @@ const ENTITY: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>
 
 /** XML 1.0 allows no other control characters, not even as references. */
 const xmlText = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must go
-  text.replace(/[&<>"]/g, (char) => ENTITY[char]!).replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, '?');
+  text.replace(/[&<>"]/g, (char) => ENTITY[char]!).replace(/(?![\t\n\r])[\p{Cc}\ufffe\uffff]/gu, '?');

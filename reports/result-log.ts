@@ -135,14 +135,20 @@ export function parseLog(text: string, name: string): ResultLog {
       `${name}: schema '${head.schema as string}', this version reads '${LOG_SCHEMA}'`,
     );
   const ends = parsed.filter((line) => line.type === 'end');
-  const { type: _, schema: __, ...facts } = head;
   return {
-    ...facts,
+    ...without(head, 'type', 'schema'),
     tables: tablesOf(parsed, name),
-    hosts: parsed.filter((line) => line.type === 'host').map(({ type: _, ...host }) => host),
-    cells: parsed.filter((line) => line.type === 'cell').map(({ type: _, ...cell }) => cell),
+    hosts: parsed.filter((line) => line.type === 'host').map((line) => without(line, 'type')),
+    cells: parsed.filter((line) => line.type === 'cell').map((line) => without(line, 'type')),
     complete: !cut && ends.length === 1 && ends[0]!.complete,
   };
+}
+
+/** A copy that lacks some fields. */
+export function without<T extends object, K extends keyof T>(value: T, ...fields: readonly K[]): Omit<T, K> {
+  const copy = { ...value };
+  for (const field of fields) delete copy[field];
+  return copy;
 }
 
 /** Throws `InputError` `bad-result-log` where a table is not what its digest says, or a cell names one that did not come before it. */
