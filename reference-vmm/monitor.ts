@@ -2,7 +2,7 @@
 import type { CpuidTable } from '../corpora/cpuid.js';
 import { InputError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
-import { type Reason, reason } from '../corpora/verdict.js';
+import type { Reason } from '../corpora/verdict.js';
 import { planBoot } from './boot/boot.js';
 import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
@@ -26,6 +26,7 @@ import { Processor } from './processor.js';
 import type { Realization, RealizeOptions } from './realize.js';
 import { loadDevices, pagesOf, saveDevices } from './snapshot/machine-parts.js';
 import { type MachineCore, type MachineState, PAGE_BYTES } from './snapshot/machine-state.js';
+import { vcpuLimitReasons } from './vcpu-limits.js';
 
 export interface MachineOptions {
   /** Names CPUID bits in reasons: `featureName` of corpora/features. */
@@ -74,9 +75,6 @@ const MEMORY_MINIMUM = 0x20_0000;
 /** Pins of the IOAPIC that userspace would serve; there is none, but KVM wants a number. */
 const SPLIT_IRQCHIP_ROUTES = 24n;
 
-/** Most vCPUs of a machine: each takes a thread. */
-const VCPU_CAP = 16;
-
 export class Machine implements Disposable {
   readonly identity: CpuIdentity;
   readonly memoryBytes: number;
@@ -121,12 +119,12 @@ export class Machine implements Disposable {
   static create(kvm: Kvm, identity: CpuIdentity, options: MachineOptions): Creation {
     checkMemoryBytes(options.memoryBytes ?? DEFAULT_MEMORY_BYTES);
     const step = options.step ?? 'boot';
-    const tooMany = vcpuReasons(kvm, identity, step);
+    const host = hostCapabilities(kvm);
+    const tooMany = vcpuLimitReasons(identity, host, step);
     if (tooMany.length > 0) return { kind: 'refused', reasons: tooMany };
     const vm = kvm.createVm();
     try {
       const machine = new Machine(kvm, vm, identity, options);
-      const host = hostCapabilities(kvm);
       const limits = msrLimitReasons(host, isOpen(identity), step);
       const realizations = machine.#realize({ ...options, features: identity.features, step, host });
       const reasons = [...limits, ...realizations.flatMap((realization) => realization.reasons)];
@@ -394,17 +392,6 @@ function checkMemoryBytes(bytes: number): void {
       `${bytes} bytes of memory: allowed are multiples of ${PAGE_BYTES} from ${MEMORY_MINIMUM} to ${MEMORY_CAP}`,
       { given: `${bytes}` },
     );
-}
-
-/** Why this host, or this monitor, cannot run so many vCPUs. */
-function vcpuReasons(kvm: Kvm, { vcpus }: CpuIdentity, step: string): Reason[] {
-  const offered = kvm.checkExtension('KVM_CAP_MAX_VCPUS');
-  const why = (most: number, whose: string): string => `${vcpus.length} vCPUs: ${whose} runs at most ${most}`;
-  if (vcpus.length > VCPU_CAP)
-    return [reason({ code: 'too-many-vcpus', step, layer: 'monitor', message: why(VCPU_CAP, 'this monitor') })];
-  if (vcpus.length > 1 && vcpus.length > offered)
-    return [reason({ code: 'too-many-vcpus', step, layer: 'kernel', message: why(offered, 'the kernel') })];
-  return [];
 }
 
 /** `machine.runAsync`. */

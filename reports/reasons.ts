@@ -4,13 +4,17 @@ import { parseHex32 } from '../corpora/hex.js';
 import type { Reason } from '../corpora/verdict.js';
 
 /** One line per group of reasons that differ only in the bit, in the order of their first reason. */
-export const reasonLines = (reasons: readonly Reason[]): string[] => groupsOf(reasons).map(textOf);
+export const reasonLines = (reasons: readonly Reason[]): string[] => {
+  const last = lastVcpu(reasons);
+  return groupsOf(reasons).map((group) => textOf(group, last));
+};
 
 /** The same for what a guest met: each line ends in the requirement that was broken. */
 export const findingLines = (reasons: readonly Reason[]): string[] =>
   groupsOf(reasons).map((group) => {
     const { requirement } = group[0]!;
-    return requirement === null ? textOf(group) : `${textOf(group)} [${requirement}]`;
+    const text = textOf(group, lastVcpu(reasons));
+    return requirement === null ? text : `${text} [${requirement}]`;
   });
 
 function groupsOf(reasons: readonly Reason[]): Reason[][] {
@@ -22,7 +26,17 @@ function groupsOf(reasons: readonly Reason[]): Reason[][] {
   return [...groups.values()];
 }
 
-const textOf = (group: readonly Reason[]): string => (group.length === 1 ? group[0]!.message : groupLine(group));
+/** The highest number of a vCPU that something was found on. */
+const lastVcpu = (reasons: readonly Reason[]): number =>
+  reasons.reduce((last, { vcpu }) => Math.max(last, vcpu ?? 0), 0);
+
+/** What is true of every vCPU up to the last is said once; what is not says of which. */
+function textOf(group: readonly Reason[], last: number): string {
+  const [first] = group;
+  const text = group.length === 1 || first!.bit === null ? first!.message : groupLine(group);
+  const vcpus = [...new Set(group.flatMap(({ vcpu }) => vcpu ?? []))];
+  return vcpus.length === 0 || vcpus.length > last ? text : `${text} (vCPU ${vcpus.join(', ')})`;
+}
 
 const groupKey = (reason: Reason): string =>
   reason.register === null

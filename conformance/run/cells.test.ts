@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { CpuIdentity } from '../../corpora/identity.js';
+import { parseSmp } from '../../corpora/smp.js';
 import { type CellResult, type Reason, SCENARIOS, type Scenario } from '../../corpora/verdict.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
@@ -22,9 +23,9 @@ import { type RunOptions, runCell, runCells } from './runner.js';
 const STRICT: RunOptions = { allowAltered: false, forceFeatures: false, jobs: 2 };
 const OBSERVE: RunOptions = { allowAltered: true, forceFeatures: true, jobs: 2 };
 
-const identityOf = (pair: string): CpuIdentity => {
+const identityOf = (pair: string, smp = '1'): CpuIdentity => {
   const [machine = '', cpu = ''] = pair.split('/');
-  return resolve({ machine, cpu });
+  return resolve({ machine, cpu, smp: parseSmp(smp) });
 };
 /** One that nearly every host offers, one with host-dependent features, one of a level below leaf 7. */
 const PAIRS = ['pc-i440fx-1.6/kvm64', 'pc-i440fx-2.4/Haswell', 'pc-1.0/Nehalem'];
@@ -51,9 +52,9 @@ t.teardown(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function run(pairs: readonly string[], scenarios: readonly Scenario[], options: RunOptions, on: Host) {
+async function run(pairs: readonly string[], scenarios: readonly Scenario[], options: RunOptions, on: Host, smp = '1') {
   const cells = cellsOf(
-    pairs.map((pair) => ({ identity: identityOf(pair), smp: '1' })),
+    pairs.map((pair) => ({ identity: identityOf(pair, smp), smp })),
     [on],
     scenarios,
   );
@@ -73,6 +74,29 @@ void t.test('every scenario, observed: identical or altered, exactly as predicte
     t.notOk(isBreak(result), say(result));
   }
   t.same(readdirSync(folder), [], 'no temporary files stay');
+});
+
+void t.test(
+  'every scenario with the topology of the contracts, each vCPU judged by its own table',
+  needsKvm,
+  async (t) => {
+    const results = await run(['pc-i440fx-2.4/Nehalem'], SCENARIOS, OBSERVE, await local(), '8c4t2');
+    t.equal(results.length, SCENARIOS.length);
+    for (const result of results) {
+      t.match(result, { verdict: /identical|altered/, evidence: /qemu/ }, say(result));
+      t.notOk(isBreak(result), say(result));
+    }
+  },
+);
+
+void t.test('several vCPUs where there can be none are refused, as predicted', needsKvm, async (t) => {
+  for (const [pair, smp, code] of [
+    ['pc-i440fx-2.4/486', '2', 'smp-without-apic'],
+    ['pc-i440fx-2.4/Nehalem', '17', 'too-many-vcpus'],
+  ] as const) {
+    const [result] = await run([pair], ['boot'], OBSERVE, await local(), smp);
+    t.match(result, { verdict: 'refused', predicted: 'refused', reasons: [{ code }] });
+  }
 });
 
 void t.test('without allowances: what the host cannot give exactly is refused before it runs', needsKvm, async (t) => {

@@ -10,6 +10,7 @@ import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/dif
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
 import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
+import { vcpuLimitReasons } from '../../reference-vmm/vcpu-limits.js';
 import { msrBlockers } from '../hosts/questions/blockers.js';
 import { expectedAnswer } from '../oracle/expected-cpuid.js';
 import type { Cell } from './cell.js';
@@ -34,6 +35,7 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
   const lacking = each.flatMap(({ missing }) => missing);
   const open = isOpen(cell.identity);
   const limits = [
+    ...hosts.flatMap((host) => vcpuLimitReasons(cell.identity, host, 'predicted')),
     ...hosts.flatMap((host) => msrLimitReasons(host, open, 'predicted')),
     ...(open ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host)) : []),
   ];

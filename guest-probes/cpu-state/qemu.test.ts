@@ -16,7 +16,8 @@ const skip = spawnSync(QEMU, ['--version']).status !== 0 && `${QEMU} is not inst
 interface Run {
   readonly machine?: string;
   readonly cpu?: string;
-  readonly vcpus?: number;
+  /** `-smp`. */
+  readonly smp?: string;
   readonly request?: ProbeRequest;
   /** Bytes for COM1; COMMAND.shutdown is added. */
   readonly commands?: readonly number[];
@@ -25,13 +26,13 @@ interface Run {
 /** Boots the probe under TCG and returns its records. */
 function boot(
   t: Test,
-  { machine = 'pc', cpu = 'qemu64', vcpus = 1, request = { msrs: [] }, commands = [] }: Run,
+  { machine = 'pc', cpu = 'qemu64', smp = '1', request = { msrs: [] }, commands = [] }: Run,
 ): ProbeRecord[] {
   const folder = t.testdir({});
   const [output, module] = [join(folder, 'records'), join(folder, 'request')];
   writeFileSync(module, encodeProbeRequest(request));
   const args = [
-    ...['-accel', 'tcg', '-machine', machine, '-cpu', cpu, '-smp', `${vcpus}`, '-m', '32'],
+    ...['-accel', 'tcg', '-machine', machine, '-cpu', cpu, '-smp', smp, '-m', '32'],
     ...['-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', probeImagePath('cpu-state'), '-initrd', module],
     ...['-chardev', `file,id=probe,path=${output}`, '-device', 'isa-debugcon,iobase=0xe9,chardev=probe'],
@@ -120,7 +121,7 @@ void t.test('without XSAVE the second pass is only a dump', { skip }, async (t) 
 void t.test('writes an MSR on every vCPU; each vCPU sends its own records', { skip }, async (t) => {
   const write = [COMMAND.writeMsr, ...[0x74, 1, 0, 0], ...[0x34, 0x12, 0, 0, 0, 0, 0, 0]];
   const request = { msrs: [0x174], apicIds: [1, 2] };
-  const records = boot(t, { vcpus: 3, request, commands: [...write, COMMAND.dump] });
+  const records = boot(t, { smp: '3', request, commands: [...write, COMMAND.dump] });
   const shape = records.map(({ observation: { index, apicId, sequence } }) => [index, apicId, sequence]);
   t.same(
     shape,
@@ -132,3 +133,27 @@ void t.test('writes an MSR on every vCPU; each vCPU sends its own records', { sk
     t.equal(observation.apicBase, observation.index === 0 ? 0xfee00900n : 0xfee00800n);
   }
 });
+
+void t.test(
+  'finds the vCPUs of a topology by the APIC ids of the request, and each shows its own',
+  { skip },
+  async (t) => {
+    // Cores of 3 threads: every fourth APIC id belongs to none.
+    const shapes = { '8,cores=4,threads=2': [1, 2, 3, 4, 5, 6, 7], '6,cores=2,threads=3': [1, 2, 4, 5, 6] };
+    for (const [smp, apicIds] of Object.entries(shapes)) {
+      const records = boot(t, {
+        smp,
+        cpu: 'Nehalem,level=11',
+        request: { msrs: [], apicIds },
+        commands: [COMMAND.dump],
+      });
+      const ids = [0, ...apicIds];
+      t.same(
+        records.map(({ observation: { index, apicId, sequence } }) => [index, apicId, sequence]),
+        [0, 1].flatMap((sequence) => ids.map((apicId, index) => [index, apicId, sequence])),
+      );
+      const x2apicIds = records.map(({ observation }) => observation.cpuid.find(({ leaf }) => leaf === 0xb)!.edx);
+      t.same(x2apicIds, [...ids, ...ids], 'leaf 0xB too');
+    }
+  },
+);

@@ -2,7 +2,7 @@
 
 import { featureName } from '../../../corpora/features.js';
 import { parseHex32 } from '../../../corpora/hex.js';
-import { type CpuIdentity, identityFromJson } from '../../../corpora/identity.js';
+import { type CpuIdentity, identityFromJson, type VcpuIdentity } from '../../../corpora/identity.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import type { Reason } from '../../../corpora/verdict.js';
@@ -30,15 +30,16 @@ const COMMAND_BYTE: Readonly<Record<CommandName, number>> = {
   init: COMMAND.init,
 };
 
-let lastBoot: { readonly msrs: string; readonly options: BootOptions } | undefined;
+let lastBoot: { readonly asked: string; readonly options: BootOptions } | undefined;
 
 /** The probe with its request; made once for guests one after the other that are asked the same. */
-function probeBoot(msrs: readonly string[]): BootOptions {
-  const asked = msrs.join();
-  if (lastBoot?.msrs !== asked) {
+function probeBoot(msrs: readonly string[], [, ...others]: readonly VcpuIdentity[]): BootOptions {
+  const apicIds = others.map(({ apicId }) => apicId);
+  const asked = `${msrs.join()};${apicIds.join()}`;
+  if (lastBoot?.asked !== asked) {
     const image = { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') };
-    const request = encodeProbeRequest({ msrs: msrs.map(parseHex32) });
-    lastBoot = { msrs: asked, options: { image, modules: [{ text: 'request', bytes: request }] } };
+    const request = encodeProbeRequest({ msrs: msrs.map(parseHex32), apicIds });
+    lastBoot = { asked, options: { image, modules: [{ text: 'request', bytes: request }] } };
   }
   return lastBoot.options;
 }
@@ -47,7 +48,7 @@ function probeBoot(msrs: readonly string[]): BootOptions {
 export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation =>
   Machine.create(kvm, identity, {
     nameOf: featureName,
-    boot: probeBoot(request.msrs),
+    boot: probeBoot(request.msrs, identity.vcpus),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
     step,

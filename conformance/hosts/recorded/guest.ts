@@ -12,6 +12,7 @@ import type { Kvm, Vcpu } from '../../../reference-vmm/kvm/kvm.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
 import { realize } from '../../../reference-vmm/realize.js';
 import { readableMsrs, setMsrs } from '../../../reference-vmm/snapshot/vcpu-state.js';
+import { vcpuLimitReasons } from '../../../reference-vmm/vcpu-limits.js';
 import { RESET_STATE, simulateVcpu } from '../../oracle/simulate.js';
 import type { Outcome, Params } from '../agent/protocol.js';
 
@@ -59,6 +60,8 @@ export class RecordedGuest {
     step: string,
   ): RecordedGuest | readonly Reason[] {
     const identity = identityFromJson(request.identity);
+    const tooMany = vcpuLimitReasons(identity, host, step);
+    if (tooMany.length > 0) return tooMany;
     using vm = kvm.createVm();
     const vcpus = identity.vcpus.map(({ apicId }) => vm.createVcpu(apicId));
     // A capture lists some MSRs and says nothing of the others (memory types, machine checks): none of the identity's is set.
