@@ -19,7 +19,7 @@ import { Serial16550 } from './devices/serial-16550.js';
 import { hostCapabilities } from './kvm/capabilities.js';
 import type { VcpuExit } from './kvm/exit.js';
 import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js';
-import type { Kvm, Vm } from './kvm/kvm.js';
+import type { Kvm, MemoryImage, Vm } from './kvm/kvm.js';
 import { landingCount, nextLanding, waitForLanding } from './kvm/vcpu-threads.js';
 import { limitMsrs, msrLimitReasons } from './msr-limits.js';
 import { Processor } from './processor.js';
@@ -33,6 +33,8 @@ export interface MachineOptions {
   readonly nameOf: FeatureNamer;
   /** RAM in bytes, a multiple of 4096. */
   readonly memoryBytes?: number;
+  /** What RAM holds at first; default zeros. */
+  readonly memoryImage?: MemoryImage;
   /** What `start` and `reset` boot. A machine that is only to take a state needs it for later resets. */
   readonly boot?: BootOptions;
   readonly allowAltered?: boolean;
@@ -92,7 +94,7 @@ export class Machine implements Disposable {
   #fresh = true;
 
   private constructor(kvm: Kvm, vm: Vm, identity: CpuIdentity, options: MachineOptions) {
-    const { memoryBytes = DEFAULT_MEMORY_BYTES, boot, onSerial = () => undefined } = options;
+    const { memoryBytes = DEFAULT_MEMORY_BYTES, memoryImage, boot, onSerial = () => undefined } = options;
     this.#kvm = kvm;
     this.#vm = vm;
     this.identity = identity;
@@ -102,7 +104,7 @@ export class Machine implements Disposable {
     // In-kernel local APIC; the PIC and IOAPIC, which cost 8 ms, are left out.
     vm.enableCap('KVM_CAP_SPLIT_IRQCHIP', SPLIT_IRQCHIP_ROUTES);
     this.memory = vm.createMemory([
-      { gpa: 0, bytes: memoryBytes },
+      { gpa: 0, bytes: memoryBytes, ...(memoryImage && { image: memoryImage }) },
       { gpa: ROM_BASE, bytes: ROM_BYTES, readOnly: true },
     ]);
     fillRom(this.memory.at(gpa(ROM_BASE), ROM_BYTES));

@@ -38,6 +38,15 @@ export interface MemoryRange {
   readonly bytes: number;
   /** The guest cannot write it (KVM_MEM_READONLY). */
   readonly readOnly?: boolean;
+  /** What it holds at first; default zeros. */
+  readonly image?: MemoryImage;
+}
+
+/** Bytes of a file, mapped privately: read when they are touched, and the file stays as it is. The descriptor may be closed after. */
+export interface MemoryImage {
+  readonly fd: number;
+  /** A multiple of 4096. */
+  readonly offset: number;
 }
 
 /** One rule of KVM_X86_SET_MSR_FILTER: the MSRs `base`.. of which `allowed[i]` is true may be accessed. */
@@ -78,7 +87,7 @@ export interface Vm extends Disposable {
   checkExtension(capability: Capability): number;
   /** KVM_ENABLE_CAP. `KVM_CAP_SPLIT_IRQCHIP` must come before the first vCPU. */
   enableCap(capability: Capability, ...args: readonly bigint[]): void;
-  /** Makes zeroed guest memory of these ranges (private anonymous) and gives it to KVM. Once per VM. */
+  /** Makes guest memory of these ranges (private; anonymous where it has no image) and gives it to KVM. Once per VM. */
   createMemory(ranges: readonly MemoryRange[]): GuestMemory;
   /**
    * Has KVM note which pages of the memory region at `gpa` are written from now on, by the guest or by itself; what the monitor writes is

@@ -7,7 +7,7 @@ import { GuestMemory } from './guest-memory.js';
 import { KVM } from './ioctl.js';
 import type { DirtyLog, MemoryRange, MsrFilter, MsrFilterRange, Vcpu, Vm, VmClock } from './kvm.js';
 import { LAYOUT } from './layout.js';
-import { ioctl, type Mapping, mapAnonymous, unmap } from './libc.ffi.js';
+import { ioctl, type Mapping, mapAnonymous, mapPrivately, unmap } from './libc.ffi.js';
 import type { MappingPool } from './mapping-pool.js';
 import type { RunTimer } from './run-timer.ffi.js';
 import { RealVcpu } from './vcpu.js';
@@ -31,6 +31,7 @@ export class RealVm implements Vm {
   readonly #fd: number;
   readonly #vcpus: RealVcpu[] = [];
   readonly #mappings: Mapping[] = [];
+  readonly #imageMappings: Mapping[] = [];
   #memory = new GuestMemory([]);
   #open = true;
 
@@ -58,9 +59,9 @@ export class RealVm implements Vm {
 
   createMemory(ranges: readonly MemoryRange[]): GuestMemory {
     this.#memory = new GuestMemory(
-      ranges.map(({ gpa, bytes, readOnly = false }, slot) => {
-        const mapping = this.#options.pool.take(bytes);
-        this.#mappings.push(mapping);
+      ranges.map(({ gpa, bytes, readOnly = false, image }, slot) => {
+        const mapping = image ? mapPrivately(image.fd, image.offset, bytes) : this.#options.pool.take(bytes);
+        (image ? this.#imageMappings : this.#mappings).push(mapping);
         this.#setRegion(slot, gpa, mapping, readOnly ? KVM.KVM_MEM_READONLY : 0);
         return { gpa, bytes: mapping.bytes, readOnly, hostAddress: BigInt(mapping.address) };
       }),
@@ -143,6 +144,7 @@ export class RealVm implements Vm {
     closeSync(this.#fd);
     // Only now: as long as the VM lives, KVM may still write to its memory.
     for (const mapping of this.#mappings) this.#options.pool.give(mapping);
+    for (const mapping of this.#imageMappings) unmap(mapping);
     this.#options.onDispose(this);
   }
 }

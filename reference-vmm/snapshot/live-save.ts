@@ -6,20 +6,10 @@ import { Worker } from 'node:worker_threads';
 import { MachineError } from '../../corpora/errors.js';
 import { removeTemporary } from '../../corpora/write-file.js';
 import { type HostRange, WriteProtection } from '../kvm/userfaultfd.ffi.js';
+import type { LiveMachine } from '../live-machine.js';
 import { planImage } from './image.js';
 import { type SaveMessage, type SaveThreadData, WORD, WORDS } from './live-save-words.js';
-import { type MachineCore, PAGE_BYTES } from './machine-state.js';
-
-/** A guest whose vCPUs run on threads of their own. */
-export interface LiveGuest {
-  /** Its RAM in this process: private anonymous memory. */
-  readonly ram: HostRange;
-  /** Resolves once no vCPU runs. */
-  pause(): Promise<void>;
-  resume(): void;
-  /** The state without the memory, of the paused guest. */
-  takeCore(): MachineCore;
-}
+import { PAGE_BYTES } from './machine-state.js';
 
 export interface LiveSaveOptions {
   /** Most bytes that the scan writes in a second; pages that the guest waits for are not held back. Default: no limit. */
@@ -57,62 +47,76 @@ export interface LiveSave {
  * this machine or this guest's memory does not allow it, `file-not-written`; the guest then runs as before.
  */
 export async function startLiveSave(
-  guest: LiveGuest,
+  guest: LiveMachine,
   file: string,
   { bytesPerSecond = Number.POSITIVE_INFINITY }: LiveSaveOptions = {},
 ): Promise<LiveSave> {
   const begin = performance.now();
-  const { ram } = guest;
+  const { hostAddress, bytes } = guest.memory.regions[0]!;
+  const ram: HostRange = { address: hostAddress, bytes: bytes.length };
   const protection = WriteProtection.open(ram);
   const words = new Int32Array(new SharedArrayBuffer(WORDS * 4));
   const data: SaveThreadData = { uffd: protection.fd, range: ram, file, words, bytesPerSecond };
-  const thread = new Worker(new URL('live-save-thread.js', import.meta.url), { workerData: data, execArgv: [] });
+  const thread = new Worker(new URL('live-save-thread.js', import.meta.url), {
+    workerData: data,
+    // Neither a debugger nor the loader of a test runner: each would cost the thread its start.
+    ...{ execArgv: [], env: {} },
+  });
   const said = messagesOf(thread, file);
   const ended = said.end.finally(() => protection[Symbol.dispose]());
   ended.catch(() => undefined);
   await Promise.race([said.ready, ended]);
-  const paused = performance.now();
-  await guest.pause();
+  let fixed: Fixed;
   try {
-    const plan = planImage(guest.takeCore());
-    protection.protect();
-    thread.postMessage(plan);
-    const { fileBytes } = plan;
-    const done = ended.then((end): LiveSaveEnd => {
-      if (end.kind === 'given-up') return end;
-      return {
-        kind: 'saved',
-        totalMs: performance.now() - begin,
-        syncMs: end.syncMs,
-        faults: Atomics.load(words, WORD.faults),
-      };
-    });
-    done.catch(() => undefined);
-    return {
-      fileBytes,
-      done,
-      progress: () => ({
-        pages: Atomics.load(words, WORD.pages),
-        of: ram.bytes / PAGE_BYTES,
-        faults: Atomics.load(words, WORD.faults),
-      }),
-      giveUp: () => {
-        Atomics.store(words, WORD.giveUp, 1);
-        return done;
-      },
-      pauseMs: resumed(guest, paused),
-    };
+    fixed = fixImage(guest, protection, thread);
   } catch (error) {
     thread.postMessage(null);
     await ended.catch(() => undefined);
-    guest.resume();
     throw error;
   }
+  const done = ended.then((end): LiveSaveEnd => {
+    if (end.kind === 'given-up') return end;
+    return {
+      kind: 'saved',
+      totalMs: performance.now() - begin,
+      syncMs: end.syncMs,
+      faults: Atomics.load(words, WORD.faults),
+    };
+  });
+  done.catch(() => undefined);
+  return {
+    ...fixed,
+    done,
+    progress: () => ({
+      pages: Atomics.load(words, WORD.pages),
+      of: ram.bytes / PAGE_BYTES,
+      faults: Atomics.load(words, WORD.faults),
+    }),
+    giveUp: () => {
+      Atomics.store(words, WORD.giveUp, 1);
+      return done;
+    },
+  };
 }
 
-function resumed(guest: LiveGuest, since: number): number {
-  guest.resume();
-  return performance.now() - since;
+interface Fixed {
+  readonly fileBytes: number;
+  readonly pauseMs: number;
+}
+
+/** Stops the guest for as long as its state is taken and its RAM protected. Where it stood still before, it goes on standing. */
+function fixImage(guest: LiveMachine, protection: WriteProtection, thread: Worker): Fixed {
+  const wasRunning = guest.state === 'running';
+  const begin = performance.now();
+  guest.pause();
+  try {
+    const plan = planImage(guest.saveCore());
+    protection.protect();
+    thread.postMessage(plan);
+    return { fileBytes: plan.fileBytes, pauseMs: performance.now() - begin };
+  } finally {
+    if (wasRunning) guest.resume();
+  }
 }
 
 type ThreadEnd = Extract<SaveMessage, { kind: 'saved' | 'given-up' }>;
