@@ -2,11 +2,11 @@
 import t from 'tap';
 import { GuestAbiError } from '../corpora/errors.js';
 import { hex32, hex64 } from '../corpora/hex.js';
-import { type CpuIdentity, identityToJson, type MsrValue } from '../corpora/identity.js';
+import { type CpuIdentity, identityToJson } from '../corpora/identity.js';
 import { msrDictionary, msrIndex, msrLabel } from '../corpora/msrs.js';
 import { MSR_CAP } from '../corpora/probe-abi.js';
-import { legalValue } from '../reference-vmm/cpu-model/msr-values.js';
-import { countsTime, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
+import { legalWrites } from '../reference-vmm/cpu-model/msr-values.js';
+import { countsTime } from '../reference-vmm/cpu-model/msrs.js';
 import { resolve } from '../reference-vmm/cpu-model/resolve.js';
 import type { Outcome, Params } from './hosts/agent/protocol.js';
 import type { Host } from './hosts/host.js';
@@ -129,28 +129,13 @@ void t.test('a sweep finds no MSR that is not of the identity', options, async (
 
 /** RAM that the probe does not use. */
 const SPARE = { page: 0x3ff000 };
-const X2APIC = '0x00000800';
-/** IA32_APIC_BASE, EFER, FS and GS base: what the probe stands on. */
-const GROUND: ReadonlySet<number> = new Set([0x1b, 0xc0000080, 0xc0000100, 0xc0000101]);
-
-const writesFor = (identity: CpuIdentity): MsrValue[] =>
-  msrsOf(identity)
-    .filter(
-      ({ index, writable, definition }) =>
-        definition.access === 'read-write' &&
-        writable !== 0n &&
-        !GROUND.has(index) &&
-        definition.index !== X2APIC &&
-        !countsTime(index),
-    )
-    .map((msr, seed) => ({ index: msr.index, value: legalValue(msr, seed, SPARE) }));
 
 const isTscMismeasured = (outcome: Outcome): boolean =>
   outcome.kind === 'refused' && outcome.reasons.every(({ code }) => code === 'tsc-frequency');
 
 void t.test('what a guest wrote to all its MSRs is there from 5.10 to 7.3 and back', options, async (t) => {
   const identity = resolve({ machine: MACHINE, cpu: 'Nehalem' });
-  const writes = writesFor(identity);
+  const writes = legalWrites(identity, SPARE);
   const asked = writes.map(({ index }) => index);
   const wanted = new Map(writes.map(({ index, value }) => [index, hex64(value)]));
   const [old, , young] = hosts as readonly [Host, Host, Host];

@@ -2,8 +2,8 @@
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { GuestAbiError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
-import type { VcpuIdentity } from '../../corpora/identity.js';
-import { type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
+import type { MsrValue, VcpuIdentity } from '../../corpora/identity.js';
+import { type ObservedMsr, type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
 import { requirementOf } from '../../corpora/requirements.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
@@ -53,7 +53,7 @@ export async function judge(
 }
 
 /** What is known of one guest's life so far. */
-class Life {
+export class Life {
   readonly #contract: Expectation;
   readonly #msrs: MsrExpectation;
   readonly #dumps = new Map<string, readonly VcpuObservation[]>();
@@ -68,7 +68,7 @@ class Life {
   }
 
   /** Takes the next step; a judgement where it ends the life. */
-  take({ name, outcome, like }: Step): Judgement | null {
+  take({ name, outcome, like, wrote = [] }: Step): Judgement | null {
     this.#step = name;
     if (outcome.kind === 'refused')
       return this.#judgement(
@@ -81,7 +81,7 @@ class Life {
     this.#dumps.set(name, this.#seen);
     this.#forced = outcome.forced;
     this.#altered = outcome.altered;
-    const differences = [...this.#fromContract(outcome), ...(like ? this.#fromBefore(like) : [])];
+    const differences = [...this.#fromContract(outcome, wrote), ...(like ? this.#fromBefore(like) : [])];
     return differences.length > 0 ? this.#judgement('changed', differences) : null;
   }
 
@@ -97,7 +97,7 @@ class Life {
   }
 
   /** Where the kernel altered the table (observed under --allow-altered), the guest must see exactly what was read back. */
-  #fromContract({ altered, readBack }: Running): Reason[] {
+  #fromContract({ altered, readBack }: Running, wrote: readonly MsrValue[]): Reason[] {
     const tables =
       altered.length > 0 ? readBack.map((rows) => CpuidTable.fromJson(rows)) : this.#contract.map(({ cpuid }) => cpuid);
     if (this.#seen.length !== this.#contract.length || tables.length !== this.#contract.length)
@@ -110,7 +110,13 @@ class Life {
       ];
     return this.#contract.flatMap(({ index, apicId }, i) => {
       const expected: ExpectedVcpu = {
-        ...{ index, apicId, cpuid: tables[i]!, msrs: this.#msrs.values(index), otherMsrs: this.#msrs.others },
+        ...{
+          index,
+          apicId,
+          cpuid: tables[i]!,
+          msrs: written(this.#msrs.values(index), wrote),
+          otherMsrs: this.#msrs.others,
+        },
         rowsBeyondMaximum: altered.length > 0 ? 'not-compared' : 'different',
       };
       return compareVcpu(expected, this.#seen[i]!, this.#context());
@@ -139,5 +145,9 @@ class Life {
 }
 
 /** What broke may be of any code: a guest that did not come to its dump. */
+/** What the guest wrote itself must be there in place of the reset value. */
+const written = (reset: readonly ObservedMsr[], wrote: readonly MsrValue[]): readonly ObservedMsr[] =>
+  wrote.length === 0 ? reset : reset.map((msr) => wrote.find(({ index }) => index === msr.index) ?? msr);
+
 const failure = (code: string, step: string, message: string): Reason =>
   reason({ code, requirement: requirementOf(code) ?? 'ABI-RUN-001', step, message, layer: 'harness' });

@@ -1,4 +1,5 @@
 /** What a scenario is: a guest's life as a sequence of steps, each ending in an outcome to be judged. */
+import type { MsrValue } from '../../corpora/identity.js';
 import type { Scenario } from '../../corpora/verdict.js';
 import type { Outcome, Params } from '../hosts/agent/protocol.js';
 import type { Host } from '../hosts/host.js';
@@ -10,6 +11,8 @@ export interface Step {
   readonly outcome: Outcome;
   /** The earlier step whose dump this one must repeat; absent where the guest changed its own state, or it is the first. */
   readonly like?: { readonly step: string; readonly sameBoot: boolean };
+  /** What every vCPU of the guest has written to its MSRs since its last reset; absent: nothing. */
+  readonly wrote?: readonly MsrValue[];
 }
 
 /** Where and with what a scenario plays. */

@@ -1,6 +1,7 @@
 /** Values that a guest may write to an MSR, for probes and tests. */
+import type { MsrValue } from '../../corpora/identity.js';
 import { hasForm } from './msr-masks.js';
-import type { Msr } from './msrs.js';
+import { countsTime, type Msr, type MsrSubject, msrsOf } from './msrs.js';
 
 /** Where a guest lets the hypervisor write: MSRs that take an address get one of these pages. */
 export interface SpareMemory {
@@ -49,3 +50,30 @@ export function legalValue(msr: Msr, seed: number, { page }: SpareMemory): bigin
     throw new RangeError(`${msr.name}: ${value} has not the form '${form}'`);
   return value;
 }
+
+const X2APIC = '0x00000800';
+/** IA32_APIC_BASE, EFER, FS and GS base: what the probe stands on. */
+const GROUND: ReadonlySet<number> = new Set([0x1b, 0xc0000080, 0xc0000100, 0xc0000101]);
+
+/** A legal value for each MSR that a probe guest of an identity may write and find again, but for those that it stands on; another for each `seed`. */
+export const legalWrites = (subject: MsrSubject, spare: SpareMemory, seed = 0): MsrValue[] =>
+  msrsOf(subject)
+    .filter(
+      ({ index, writable, definition }) =>
+        definition.access === 'read-write' &&
+        writable !== 0n &&
+        !GROUND.has(index) &&
+        definition.index !== X2APIC &&
+        !countsTime(index),
+    )
+    .map((msr, i) => ({ index: msr.index, value: legalValue(msr, seed + i, spare) }));
+
+/** MSRs that are one register of KVM: the old and the new names of its clocks (Linux arch/x86/kvm/x86.c, kvm_set_msr_common). */
+const ONE_REGISTER: readonly (readonly number[])[] = [
+  [0x11, 0x4b564d00],
+  [0x12, 0x4b564d01],
+];
+
+/** Every MSR that reads otherwise once one is written. */
+export const effectsOf = ({ index, value }: MsrValue): MsrValue[] =>
+  (ONE_REGISTER.find((names) => names.includes(index)) ?? [index]).map((name) => ({ index: name, value }));

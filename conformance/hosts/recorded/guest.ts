@@ -7,6 +7,7 @@ import { type CpuIdentity, identityFromJson, type MsrValue } from '../../../corp
 import { type ObservedMsr, type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { loadVolatility } from '../../../corpora/volatility/volatility.js';
+import { effectsOf } from '../../../reference-vmm/cpu-model/msr-values.js';
 import { isOpen, resetMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
 import type { Kvm, Vcpu } from '../../../reference-vmm/kvm/kvm.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
@@ -93,7 +94,7 @@ export class RecordedGuest {
   }
 
   writeMsr(index: number, value: bigint): void {
-    this.#written.set(index, value);
+    for (const effect of effectsOf({ index, value })) this.#written.set(effect.index, effect.value);
   }
 
   dump(): Outcome {

@@ -2,14 +2,11 @@
 import { PassThrough } from 'node:stream';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { type HostSummary, RECORDED } from '../../../reports/result-log.js';
-import { AgentClient } from '../agent/client.js';
-import { serveAgent } from '../agent/server.js';
+import { openAgentHere } from '../agent/here.js';
 import type { AgentSession, Host } from '../host.js';
 import { summarizeHost } from '../summary.js';
 import { type Links, recordedHandlers } from './handlers.js';
 import { openCapture } from './open-capture.js';
-
-const HELLO_DEADLINE_MS = 5000;
 
 /** Shared by all recorded hosts of this process: their guests move among them. */
 const LINKS: Links = new Map();
@@ -31,19 +28,9 @@ export class RecordedHost implements Host {
   }
 
   /** An agent in this process, over the same protocol as any other. */
-  async open(): Promise<AgentSession> {
-    const [toAgent, fromAgent] = [new PassThrough(), new PassThrough()];
-    const served = serveAgent(toAgent, fromAgent, recordedHandlers(this.capabilities, LINKS));
-    const agent = await AgentClient.connect(fromAgent, toAgent, HELLO_DEADLINE_MS);
-    return {
-      agent,
-      // Guests move by `LINKS`: nothing goes through a socket.
-      socket: async () => new PassThrough(),
-      [Symbol.asyncDispose]: async () => {
-        toAgent.end();
-        await served;
-      },
-    };
+  open(): Promise<AgentSession> {
+    // Guests move by `LINKS`: nothing goes through a socket.
+    return openAgentHere(recordedHandlers(this.capabilities, LINKS), async () => new PassThrough());
   }
 
   warm(): Promise<AgentSession> {

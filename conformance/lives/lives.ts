@@ -1,0 +1,82 @@
+/** The property of this project: however a guest lives, it never sees another CPU. Generates lives, plays them, shrinks a finding to the shortest life. */
+import fc from 'fast-check';
+import type { Host } from '../hosts/host.js';
+import { lifeCommands } from './commands.js';
+import { GuestLife, type LifeStep } from './guest-life.js';
+import { generatedStage, isPromised, lifeStage, type StageOptions, upgradedIdentity } from './stages.js';
+
+export interface LivesOptions extends StageOptions {
+  readonly seed: number;
+  readonly runs: number;
+  /** Stop after so many milliseconds, with what was tried until then. */
+  readonly timeMs?: number;
+  /** Longest life, in events. */
+  readonly maxEvents: number;
+  /** Of a counterexample: plays it again. */
+  readonly replay?: { readonly path: string; readonly replayPath: string };
+  readonly onLife?: (lives: number) => void;
+}
+
+/** What was tried, for people to judge whether it was enough. */
+export interface Distribution {
+  lives: number;
+  /** Lives in which a guest moved between kernels of different versions and nothing changed. */
+  movedBetweenKernels: number;
+  readonly steps: Map<string, number>;
+  readonly verdicts: Map<string, number>;
+}
+
+export interface LivesEnd {
+  readonly distribution: Distribution;
+  readonly seed: number;
+  /** The shortest life found in which a step came out otherwise than predicted. */
+  readonly finding: {
+    readonly life: string;
+    readonly why: string;
+    readonly path: string;
+    readonly replayPath: string;
+  } | null;
+}
+
+export async function tryLives(hosts: readonly Host[], options: LivesOptions): Promise<LivesEnd> {
+  const distribution: Distribution = { lives: 0, movedBetweenKernels: 0, steps: new Map(), verdicts: new Map() };
+  const { seed, runs, timeMs, maxEvents, replay } = options;
+  const commands = fc.commands(lifeCommands, {
+    maxCommands: maxEvents,
+    size: 'max',
+    ...(replay ? { replayPath: replay.replayPath } : {}),
+  });
+  const ended = await fc.check(
+    fc.asyncProperty(generatedStage(hosts, options), commands, async (stage, events) => {
+      await using real = await GuestLife.begin(lifeStage(stage, options));
+      const model = { upgraded: isPromised(stage) ? (pick: number) => upgradedIdentity(stage, pick) : null };
+      await fc.asyncModelRun(() => ({ model, real }), events);
+      count(distribution, real.steps);
+      options.onLife?.(distribution.lives);
+    }),
+    {
+      ...{ seed, numRuns: runs },
+      ...(timeMs === undefined ? {} : { interruptAfterTimeLimit: timeMs, markInterruptAsFailure: false }),
+      ...(replay ? { path: replay.path, endOnFailure: true } : {}),
+    },
+  );
+  if (!ended.failed) return { distribution, seed, finding: null };
+  const [stage, events] = ended.counterexample ?? [];
+  const [, replayPath = ''] = /replayPath="([^"]*)"/.exec(String(events)) ?? [];
+  const why = ended.errorInstance instanceof Error ? ended.errorInstance.message : String(ended.errorInstance);
+  const life = `${String(stage)}: ${String(events).replace(/\s*\/\*.*\*\//, '')}`;
+  return { distribution, seed, finding: { life, why, path: ended.counterexamplePath ?? '', replayPath } };
+}
+
+function count(distribution: Distribution, steps: readonly LifeStep[]): void {
+  distribution.lives++;
+  const unchanged = ({ verdict }: LifeStep): boolean => verdict === 'identical' || verdict === 'altered';
+  if (steps.some((step) => step.moved !== null && step.moved[0] !== step.moved[1] && unchanged(step)))
+    distribution.movedBetweenKernels++;
+  for (const { event, verdict, recorded } of steps) {
+    add(distribution.steps, event);
+    add(distribution.verdicts, recorded ? `${verdict} (recorded)` : verdict);
+  }
+}
+
+const add = (counts: Map<string, number>, key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);
