@@ -53,7 +53,7 @@ interface Guest {
 }
 
 interface Snapshot extends Guest {
-  readonly base64: string;
+  readonly gzip: string;
   readonly host: Host;
 }
 
@@ -234,18 +234,18 @@ export class GuestLife implements AsyncDisposable {
   async #save(): Promise<void> {
     const file = join(this.#folder, 'guest.snapshot');
     await this.#agent.call('save', { file }, DEADLINE_MS);
-    const { base64 } = await this.#agent.call('fetch', { file }, DEADLINE_MS);
+    const { gzip } = await this.#agent.call('fetch', { file }, DEADLINE_MS);
     await this.#agent.call('remove', { file }, DEADLINE_MS);
-    this.#saved = { ...this.#guest, base64, host: this.#place!.host };
+    this.#saved = { ...this.#guest, gzip, host: this.#place!.host };
   }
 
-  async #restoreOn(host: Host, name: string, { base64, like, wrote, host: from }: Snapshot): Promise<void> {
+  async #restoreOn(host: Host, name: string, { gzip, like, wrote, host: from }: Snapshot): Promise<void> {
     const source = this.#place!;
     const session = await host.open();
     const file = join(this.#folder, 'restored.snapshot');
     let moved = false;
     try {
-      await session.agent.call('put', { file, base64 }, DEADLINE_MS);
+      await session.agent.call('put', { file, gzip }, DEADLINE_MS);
       const outcome = await session.agent.call('restore', { ...this.#request, file }, DEADLINE_MS);
       await session.agent.call('remove', { file }, DEADLINE_MS);
       moved = outcome.kind === 'running';
