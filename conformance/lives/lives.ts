@@ -62,9 +62,10 @@ export async function tryLives(hosts: readonly Host[], options: LivesOptions): P
   );
   if (!ended.failed) return { distribution, seed, finding: null };
   const [stage, events] = ended.counterexample ?? [];
-  const [, replayPath = ''] = /replayPath="([^"]*)"/.exec(String(events)) ?? [];
+  const told = fc.stringify(events);
+  const [, replayPath = ''] = /replayPath="([^"]*)"/.exec(told) ?? [];
   const why = ended.errorInstance instanceof Error ? ended.errorInstance.message : String(ended.errorInstance);
-  const life = `${String(stage)}: ${String(events).replace(/\s*\/\*.*\*\//, '')}`;
+  const life = `${String(stage)}: ${told.replace(/\s*\/\*.*\*\//, '')}`;
   return { distribution, seed, finding: { life, why, path: ended.counterexamplePath ?? '', replayPath } };
 }
 
