@@ -39,7 +39,7 @@ export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCap
   const values = (vcpu: number): readonly ObservedMsr[] =>
     (vcpu === 0 ? identity.msrs : resetMsrs(identity, { vcpu })).filter(({ index }) => !forced.has(index));
   const own = new Set(values(0).map(({ index }) => index));
-  if (isOpen(identity)) return { asked: [...own], values: () => [], others: 'not-compared' };
   const others = KERNELS_DIFFER.filter((index) => !own.has(index) && !forced.has(index));
-  return { asked: [...own, ...others], values, others: 'denied' };
+  const asked = [...own, ...others];
+  return isOpen(identity) ? { asked, values: () => [], others: 'not-compared' } : { asked, values, others: 'denied' };
 }

@@ -150,6 +150,9 @@ const membersOf = ({ count = 1 }: MsrDefinition): number => (typeof count === 'n
 const namesOf = (definition: MsrDefinition): [number, string][] =>
   Array.from({ length: membersOf(definition) }, (_, i) => [msrIndex(definition, i), msrName(definition, i)]);
 
+/** True for an MSR that the dictionary names, whether a CPU has it or not. */
+export const isNamedMsr = (index: number): boolean => msrNameAt(index) !== null;
+
 /** `MSR 0x0000010a (IA32_ARCH_CAPABILITIES)`: how messages write an MSR. */
 export function msrLabel(index: number): string {
   const name = msrNameAt(index);

@@ -1,7 +1,7 @@
 /** For tests: a kernel that has learnt an MSR and the CPUID bit for it, as an overlay of the real one. */
 import { CpuidTable } from '../corpora/cpuid.js';
 import type { VcpuExit } from './kvm/exit.js';
-import type { Kvm, MsrFilter, Vcpu, Vm } from './kvm/kvm.js';
+import type { Kvm, MsrFilter, MsrFilterRange, Vcpu, Vm } from './kvm/kvm.js';
 
 /** In KVM's own range; no kernel has it. */
 export const KVM_FOO_MSR = 0x4b564d7f;
@@ -40,16 +40,24 @@ function fooVm(vm: Vm): Vm {
     enableCap: (capability, ...args) => vm.enableCap(capability, ...args),
     createMemory: (ranges) => vm.createMemory(ranges),
     openDirtyLog: (gpa) => vm.openDirtyLog(gpa),
-    createVcpu: (id) => fooVcpu(vm.createVcpu(id), () => filter === null),
+    createVcpu: (id) => fooVcpu(vm.createVcpu(id), () => filter === null || filter.ranges.some(allowsFoo)),
     getClock: () => vm.getClock(),
     setClock: (clock) => vm.setClock(clock),
     setMsrFilter: (given) => {
       filter = given;
-      vm.setMsrFilter(given);
+      vm.setMsrFilter({ ...given, ranges: given.ranges.map(withoutFoo) });
     },
     [Symbol.dispose]: () => vm[Symbol.dispose](),
   };
 }
+
+const placeOfFoo = ({ base }: MsrFilterRange): number => KVM_FOO_MSR - base;
+const allowsFoo = (range: MsrFilterRange): boolean => range.allowed[placeOfFoo(range)] ?? false;
+/** So that the kernel below hands it to us. */
+const withoutFoo = (range: MsrFilterRange): MsrFilterRange => ({
+  ...range,
+  allowed: range.allowed.map((allowed, at) => allowed && at !== placeOfFoo(range)),
+});
 
 function fooVcpu(vcpu: Vcpu, answers: () => boolean): Vcpu {
   let foo = 0n;

@@ -15,6 +15,8 @@ import { machineOf, msrGuest, nextWord, readAll } from './msr-guest.js';
 const FOO = 0x1234_5678n;
 const USES_FOO = msrGuest([{ index: KVM_FOO_MSR, value: FOO }], [KVM_FOO_MSR]);
 const SYSENTER_CS = 0x174;
+/** out %eax, $0xf4: a word of the guest after which it can be moved. */
+const SAYS_A_WORD = [0xe7, 0xf4];
 const SHUNS_FOO = msrGuest([{ index: SYSENTER_CS, value: 0x10n }], [SYSENTER_CS]);
 
 const old = (kvm: Kvm): CpuIdentity => ({ ...identityOf(keptTable(kvm)), machine: 'pc-1.2', pair: 'pc-1.2/Test' });
@@ -71,11 +73,15 @@ for (const [name, identity] of Object.entries({ 'pc-next': next, host })) {
     t.match(move(source, kvm36), [{ code: 'msr-not-settable', msr: '0x4b564d7f', contract: '0x0000000012345678' }]);
   });
 
-  void t.test(`${name}: the guest of 3.6 goes forward to 3.7`, needsKvm, async (t) => {
+  void t.test(`${name}: the guest of 3.6 goes forward to 3.7, and does not find the MSR there`, needsKvm, async (t) => {
     const { kvm36, kvm37 } = kernels(t);
-    using source = machineOf(kvm36, identity(kvm36), SHUNS_FOO);
+    using source = machineOf(kvm36, identity(kvm36), [...SAYS_A_WORD, ...USES_FOO]);
     nextWord(source);
-    t.same(move(source, kvm37), []);
+    const state = source.saveState();
+    using destination = machineOf(kvm37, state.identity, null);
+    t.same(destination.loadState(state), []);
+    t.equal(nextWord(destination), KVM_FOO_MSR, 'it is about to write');
+    t.match(destination.run({ timeoutMs: 5000 }), { kind: 'reset', by: 'triple-fault' });
   });
 }
 

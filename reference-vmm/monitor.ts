@@ -127,7 +127,7 @@ export class Machine implements Disposable {
     const vm = kvm.createVm();
     try {
       const machine = new Machine(kvm, vm, identity, options);
-      const limits = msrLimitReasons(host, isOpen(identity), step);
+      const limits = msrLimitReasons(host, step);
       const realizations = machine.#realize({ ...options, features: identity.features, step, host });
       const reasons = [...limits, ...realizations.flatMap((realization) => realization.reasons)];
       if (reasons.length === 0) {
@@ -154,7 +154,11 @@ export class Machine implements Disposable {
 
   #limitMsrs(): void {
     const vcpus = this.#processors.map(({ vcpu }) => vcpu);
-    limitMsrs(this.#vm, vcpus, this.#processors[0]!.msrPolicy);
+    limitMsrs(
+      this.#vm,
+      vcpus,
+      this.#processors[0]!.msrPolicy.filter(() => this.#kvm.msrIndices()),
+    );
   }
 
   /** The VM, for whoever logs or moves its memory. */
@@ -369,6 +373,11 @@ export class Machine implements Disposable {
     fill();
     this.#fresh = false;
     const reasons = this.#processors.flatMap((processor) => processor.load(state.vcpus[processor.index]!));
+    // The guest goes on with the MSRs that it had, also where this kernel lists more.
+    if (isOpen(this.identity))
+      this.#vm.setMsrFilter(
+        this.#processors[0]!.msrPolicy.filter(() => state.vcpus[0]!.msrs.map(({ index }) => index)),
+      );
     // Flags 0: kvmclock goes on from where it stopped; Linux 5.10 refuses any flag.
     this.#vm.setClock({ ...state.clock, flags: 0 });
     return reasons;

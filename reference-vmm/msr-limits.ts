@@ -2,8 +2,8 @@
 import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import type { Capability } from './kvm/capability.js';
-import type { Vcpu, Vm } from './kvm/kvm.js';
-import type { KernelMsrs, MsrPolicy } from './msr-policy.js';
+import type { MsrFilter, Vcpu, Vm } from './kvm/kvm.js';
+import type { KernelMsrs } from './msr-policy.js';
 
 /** KVM_MSR_EXIT_REASON_FILTER of `linux/kvm.h`. */
 const EXIT_WHEN_FILTERED = 4n;
@@ -19,10 +19,9 @@ const NEEDED: readonly Capability[] = [
 /** Why the MSRs of an identity cannot be kept on this host: without its filter or, with `ignore_msrs`, with lies about what it keeps. */
 export function msrLimitReasons(
   { facts, capabilities }: Pick<HostCapabilities, 'facts' | 'capabilities'>,
-  open: boolean,
   step: string,
 ): Reason[] {
-  const missing = open ? [] : NEEDED.filter((capability) => !capabilities[capability]);
+  const missing = NEEDED.filter((capability) => !capabilities[capability]);
   const reasons = missing.map((capability) =>
     reason({
       code: 'msr-filter-not-offered',
@@ -39,8 +38,7 @@ export function msrLimitReasons(
 const isOn = (parameter: string | undefined): boolean => parameter === 'Y' || parameter === '1';
 
 /** Precondition: `msrLimitReasons` gave none; no vCPU has run. All vCPUs of an identity have the same MSRs. */
-export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], { filter }: MsrPolicy): void {
-  if (!filter) return;
+export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], filter: MsrFilter): void {
   vm.enableCap('KVM_CAP_X86_USER_SPACE_MSR', EXIT_WHEN_FILTERED);
   vm.setMsrFilter(filter);
   for (const vcpu of vcpus) vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);

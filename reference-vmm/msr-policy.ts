@@ -1,5 +1,6 @@
 /** The MSRs of one vCPU as its guest meets them: what KVM answers, what the monitor answers itself, and that all else faults. */
 import type { CpuIdentity, MsrValue } from '../corpora/identity.js';
+import { isNamedMsr } from '../corpora/msrs.js';
 import { judgeWrite } from './cpu-model/msr-masks.js';
 import { isFeatureMsr, isOpen, type Msr, msrsOf } from './cpu-model/msrs.js';
 import type { MsrFilter } from './kvm/kvm.js';
@@ -33,7 +34,10 @@ const indicesOf = (msrs: readonly Msr[]): number[] => msrs.map(({ index }) => in
 
 /** What of a policy follows from the identity alone. */
 interface MsrRules {
-  readonly filter: MsrFilter | null;
+  /** MSRs that the kernel answers. */
+  readonly readable: readonly number[];
+  readonly writable: readonly number[];
+  readonly open: boolean;
   readonly kernelResets: readonly MsrValue[];
   readonly msrs: ReadonlyMap<number, Msr>;
 }
@@ -46,12 +50,9 @@ function rulesOf(identity: CpuIdentity, vcpu: number): MsrRules {
   const resetOf = ({ index, reset, definition }: Msr): bigint =>
     (definition.volatility.class === 'per-vcpu' ? undefined : given.get(index)) ?? reset!;
   return {
-    filter: open
-      ? null
-      : denyAllBut(
-          indicesOf(kernel.filter(canRead)),
-          indicesOf(kernel.filter((msr) => canWrite(msr) && msr.definition.held === 'kernel')),
-        ),
+    open,
+    readable: indicesOf((open ? all : kernel).filter(canRead)),
+    writable: indicesOf((open ? all : kernel.filter(({ definition: { held } }) => held === 'kernel')).filter(canWrite)),
     msrs: new Map((open ? [] : all).map((msr) => [msr.index, { ...msr, reset: canRead(msr) ? resetOf(msr) : null }])),
     kernelResets: (open
       ? all.filter(isHostsUnlessTold)
@@ -72,18 +73,28 @@ function rulesOnce(identity: CpuIdentity, vcpu: number): MsrRules {
 
 /** Answers of one vCPU, with the values that only the monitor has. */
 export class MsrPolicy {
-  /** Null for an open pair, whose guest reaches all that the kernel has. */
-  readonly filter: MsrFilter | null;
   /** MSRs that KVM holds, with their reset values: what a vCPU is given before it runs. */
   readonly kernelResets: readonly MsrValue[];
+  readonly #rules: MsrRules;
   readonly #msrs: ReadonlyMap<number, Msr>;
   readonly #values = new Map<number, bigint>();
 
   constructor(identity: CpuIdentity, vcpu = 0) {
-    const { filter, kernelResets, msrs } = rulesOnce(identity, vcpu);
-    this.filter = filter;
-    this.kernelResets = kernelResets;
-    this.#msrs = msrs;
+    this.#rules = rulesOnce(identity, vcpu);
+    this.kernelResets = this.#rules.kernelResets;
+    this.#msrs = this.#rules.msrs;
+  }
+
+  /**
+   * What KVM lets the guest reach. With an open pair that is also what travels with it beyond its identity and the dictionary does not know: what the
+   * kernel lists on which it starts, or what came with its state. What a kernel has and does not list nobody could carry (c0010130 on Linux
+   * 6.12), and what the dictionary knows as another CPU's is answered on some kernels only (Hyper-V's on 5.10).
+   */
+  filter(beyond: () => readonly number[] = () => []): MsrFilter {
+    const { open, readable, writable } = this.#rules;
+    if (!open) return denyAllBut(readable, writable);
+    const unknown = beyond().filter((index) => !isNamedMsr(index));
+    return denyAllBut([...new Set([...readable, ...unknown])], [...new Set([...writable, ...unknown])]);
   }
 
   /** What the guest gets: a value (0 for a write that is done), or the fault. */

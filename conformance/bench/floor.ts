@@ -89,7 +89,7 @@ function inputs(identity: CpuIdentity, msrs: readonly number[]): Readonly<Record
     request: encodeProbeRequest({ msrs }),
     resets: encodeMsrs(policy.kernelResets).subarray(HEADER_BYTES),
     answers: encodeMsrs(answers).subarray(HEADER_BYTES),
-    filter: Buffer.concat(policy.filter!.ranges.map(encodeRange)),
+    filter: Buffer.concat(policy.filter().ranges.map(encodeRange)),
   };
 }
 

@@ -36,7 +36,7 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
   const open = isOpen(cell.identity);
   const limits = [
     ...hosts.flatMap((host) => vcpuLimitReasons(cell.identity, host, 'predicted')),
-    ...hosts.flatMap((host) => msrLimitReasons(host, open, 'predicted')),
+    ...hosts.flatMap((host) => msrLimitReasons(host, 'predicted')),
     ...(open ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host)) : []),
   ];
   const added = each.flatMap(({ added }) => added);

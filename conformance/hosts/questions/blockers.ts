@@ -14,14 +14,10 @@ import { cpuidTables } from '../../../reference-vmm/cpu-model/table.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
 
 /** What is not offered, and what the kernel would add or cannot hold back. Empty: the guest runs there as it is. */
-export const startBlockers = (
-  { cpu, expansion, model }: ResolvedCpu,
-  machine: string,
-  host: HostCapabilities,
-): Reason[] => [
+export const startBlockers = ({ cpu, expansion }: ResolvedCpu, host: HostCapabilities): Reason[] => [
   ...lacksOf(cpu, expansion.withoutNeeds, host).reasons,
   ...additionBlockers(cpu, host),
-  ...msrLimitReasons(host, isOpen({ cpuModel: model.name, machine }), 'predicted'),
+  ...msrLimitReasons(host, 'predicted'),
 ];
 
 function additionBlockers(cpu: ResolvedCpu['cpu'], host: HostCapabilities): Reason[] {
@@ -38,9 +34,7 @@ export const moveBlockers = (
   from: HostCapabilities,
   to: HostCapabilities,
 ): Reason[] => [
-  ...startBlockers(guest, machine, to).map((why) =>
-    sameCpu(why, from, to) ? { ...why, layer: 'kernel' as const } : why,
-  ),
+  ...startBlockers(guest, to).map((why) => (sameCpu(why, from, to) ? { ...why, layer: 'kernel' as const } : why)),
   ...(isOpen({ cpuModel: guest.model.name, machine }) ? msrBlockers(from, to) : []),
 ];
 

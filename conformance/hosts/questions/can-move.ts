@@ -38,7 +38,7 @@ export function canMove(hosts: readonly NamedHost[], guest: GuestOf): Way[] {
 function wayOf(hosts: readonly NamedHost[], { machine, cpu, smp, definitions }: GuestOf): Way {
   const [first, ...others] = hosts;
   const guest = resolveCpu({ machine, cpu, definitions, host: first!.host, ...(smp === undefined ? {} : { smp }) });
-  const hops: Hop[] = [{ from: null, to: first!.id, blockers: startBlockers(guest, machine, first!.host) }];
+  const hops: Hop[] = [{ from: null, to: first!.id, blockers: startBlockers(guest, first!.host) }];
   for (const [i, to] of others.entries()) hops.push(hopOf(guest, machine, hosts[i]!, to));
   return { path: hosts.map(({ id }) => id), possible: hops.every(({ blockers }) => blockers.length === 0), hops };
 }

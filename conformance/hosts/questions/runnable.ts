@@ -20,7 +20,7 @@ export interface RunnableModel {
 export const runnable = (host: HostCapabilities, machine: string, definitions: Definitions): RunnableModel[] =>
   listModels(machine, definitions).map(({ name, version }) => {
     const resolved = resolveCpu({ machine, cpu: name, definitions });
-    const blockers = startBlockers(resolved, machine, host);
+    const blockers = startBlockers(resolved, host);
     const added = blockers.filter(({ code }) => code === 'cpuid-altered');
     return {
       ...{ name, version, runs: blockers.length === 0 },

@@ -72,7 +72,7 @@ export class RecordedGuest {
         ...{ allowAltered: request.allowAltered, forceFeatures: request.forceFeatures },
       }),
     );
-    const limits = msrLimitReasons(host, isOpen(identity), step);
+    const limits = msrLimitReasons(host, step);
     const reasons = [...limits, ...made.flatMap((one) => one.reasons)];
     if (reasons.length > 0) return reasons;
     const altered = made.flatMap((one) => one.altered);
