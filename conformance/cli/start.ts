@@ -18,7 +18,7 @@ import { type OpenHosts, openHosts } from './hosts.js';
 import { setupWithProgress } from './lab.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf, resolvePair } from './pairs.js';
-import { CONCLUSION_EXIT, runLogged, runOptions, textOptions } from './verify.js';
+import { CONCLUSION_EXIT, loggedOptions, runLogged, runOptions, textOptions } from './verify.js';
 
 export interface StartOptions extends CommonOptions {
   readonly offline?: boolean;
@@ -47,7 +47,7 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   try {
     const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? recorded?.hosts ?? [])];
     say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
-    const writer = LogWriter.create(undefined);
+    const writer = LogWriter.create(loggedOptions(options));
     const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
     const text = textOptions(options);
     say(tableLines(log.cells, textPainter(text.color), text.verbose).join('\n'));
@@ -111,8 +111,9 @@ async function openLab({ offline }: StartOptions): Promise<OpenHosts | null> {
 /** On a kernel that alters CPUID: the same pairs once more, to see that nothing changes beyond that. */
 async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: string) => void) {
   const cells = cellsOf(pairs, [local], ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate']);
-  const writer = LogWriter.create(undefined, 'altered');
-  const log = await runLogged(cells, { ...runOptions({ allowAltered: true, forceFeatures: true }), jobs: 2 }, writer);
+  const lenient = { allowAltered: true, forceFeatures: true };
+  const writer = LogWriter.create(loggedOptions(lenient), undefined, 'altered');
+  const log = await runLogged(cells, { ...runOptions(lenient), jobs: 2 }, writer);
   const { byVerdict, forced } = totalsOf(log.cells);
   const [altered, changed] = [byVerdict.altered + forced.altered, byVerdict.changed + forced.changed];
   say(`Local, observed with --allow-altered: ${altered} cells altered, ${changed} changed`);

@@ -108,6 +108,21 @@ void t.test('--against: a cell that ends otherwise than before is a break', need
   t.match(worse.stderr, /pc-i440fx-1\.6\/kvm64 boot on local: was refused, is (altered|identical)/);
 });
 
+void t.test(
+  'a log of other options is neither gone on with nor held against; one of other cells proves nothing',
+  needsKvm,
+  async (t) => {
+    const before = readFileSync(LOG, 'utf8');
+    const strict = [...PAIRS, '--scenario', 'boot,reset'];
+    const other = /whole\.jsonl was run with --allow-altered --force-features, this run is with no options/;
+    for (const option of ['--resume', '--against'])
+      t.match(await verify([...strict, option, LOG]), { code: 2, stdout: '', stderr: other }, option);
+    t.equal(readFileSync(LOG, 'utf8'), before);
+    const elsewhere = ['--pair', 'pc-i440fx-1.7/kvm64', ...ALLOW, '--against', LOG];
+    t.match(await verify(elsewhere), { code: 2, stderr: /holds none of the \d+ cells of this run/ });
+  },
+);
+
 void t.test('--min-identical: too few identical cells verify nothing', needsKvm, async (t) => {
   const end = await verify([...WHOLE, '--min-identical', '99', '--resume', LOG]);
   t.equal(end.code, 3);

@@ -1,4 +1,5 @@
 /** The main job: cells of the named pairs on the named hosts, their results logged and reported. */
+import { resolve } from 'node:path';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { type CellResult, SCENARIOS, type Scenario } from '../../corpora/verdict.js';
 import { jsonReport } from '../../reports/json.js';
@@ -12,7 +13,7 @@ import {
 } from '../../reports/result-log.js';
 import { textReport } from '../../reports/text.js';
 import { type Cell, cellName, cellsOf, shard } from '../run/cell.js';
-import { LogWriter, readLog } from '../run/log-writer.js';
+import { LogWriter, readLogOf } from '../run/log-writer.js';
 import { predict } from '../run/predict.js';
 import { type RunOptions, runCells } from '../run/runner.js';
 import { PACKAGE_VERSION } from '../version.js';
@@ -54,13 +55,15 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   if (requests.length === 0)
     throw new InputError('no-pair', 'name pairs: --machine M --cpu C (globs allowed), or --pair M/C');
   const pairs = pairsOn(requests, definitions);
-  const before = options.against ? readLog(options.against) : null;
+  const logged = loggedOptions(options);
+  const before = options.against ? readLogOf(logged, options.against) : null;
   await using opened = await openHosts(options.host);
   const all = cellsOf(pairs(opened.hosts), opened.hosts, options.scenario ?? SCENARIOS);
   const cells = options.shard ? shard(all, ...options.shard) : all;
   const run = { ...runOptions(options), jobs: options.jobs, definitions };
   if (options.list) return list(cells, run, options.json ?? false);
-  const writer = options.resume ? LogWriter.resume(options.resume) : LogWriter.create(options.log);
+  if (before) requireCommonCell(before.cells, cells, options.against!);
+  const writer = options.resume ? LogWriter.resume(logged, options.resume) : LogWriter.create(logged, options.log);
   const log = await runLogged(cells, run, writer);
   if (options.json) print(JSON.stringify(jsonReport(log, options.minIdentical), null, 1));
   else {
@@ -82,6 +85,22 @@ export const runOptions = (options: { allowAltered?: boolean; forceFeatures?: bo
   forceFeatures: options.forceFeatures ?? false,
   jobs: 1,
 });
+
+/** What of the options decides verdicts. Folders of definitions by their whole paths. */
+export const loggedOptions = (options: Pick<VerifyOptions, 'allowAltered' | 'forceFeatures' | 'corpora'>) => ({
+  allowAltered: options.allowAltered ?? false,
+  forceFeatures: options.forceFeatures ?? false,
+  corpora: (options.corpora ?? []).map((folder) => resolve(folder)),
+});
+
+/** Throws `InputError` `nothing-to-compare` where the log holds none of the cells. */
+function requireCommonCell(before: readonly CellResult[], cells: readonly Cell[], file: string): void {
+  const known = new Set(before.map(cellKey));
+  if (cells.some((cell) => known.has(cellKey(resultKey(cell))))) return;
+  throw new InputError('nothing-to-compare', `${file} holds none of the ${cells.length} cells of this run`, {
+    given: file,
+  });
+}
 
 /** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */
 export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {

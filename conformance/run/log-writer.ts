@@ -12,11 +12,15 @@ import {
   type LogLine,
   parseLog,
   type ResultLog,
+  type RunFacts,
 } from '../../reports/result-log.js';
 import { PACKAGE_VERSION } from '../version.js';
 
 const DEFAULT_LOG = 'guest-abi-results/run';
 const VOLATILITY = loadVolatility();
+
+/** What cells are run with, as it stands in the log's first line. */
+type LoggedOptions = NonNullable<RunFacts['options']>;
 
 export class LogWriter {
   readonly file: string;
@@ -27,7 +31,7 @@ export class LogWriter {
   readonly #fd: number;
   readonly #hosts: Set<string>;
 
-  private constructor(file: string, before: ResultLog | null) {
+  private constructor(file: string, options: LoggedOptions, before: ResultLog | null) {
     const fresh = before ? `${file}.tmp` : file;
     this.file = file;
     this.done = before?.cells ?? [];
@@ -38,6 +42,7 @@ export class LogWriter {
       schema: LOG_SCHEMA,
       version: PACKAGE_VERSION,
       startedAt: before?.startedAt ?? new Date().toISOString(),
+      options,
     });
     for (const host of before?.hosts ?? []) this.host(host);
     for (const table of before?.tables.values() ?? []) this.#table(table);
@@ -49,15 +54,15 @@ export class LogWriter {
   }
 
   /** A new log. Without a name: `guest-abi-results/run.jsonl`, or `run-2.jsonl` and so on; an existing file is never written over. */
-  static create(file: string | undefined, suffix = ''): LogWriter {
+  static create(options: LoggedOptions, file?: string, suffix = ''): LogWriter {
     if (file !== undefined && existsSync(file))
       throw new InputError('log-exists', `${file} exists; --resume ${file} goes on with it`, { given: file });
-    return new LogWriter(file ?? freeName(suffix), null);
+    return new LogWriter(file ?? freeName(suffix), options, null);
   }
 
-  /** Goes on with a log: what it holds is kept, a cut last line is dropped. */
-  static resume(file: string): LogWriter {
-    return new LogWriter(file, readLog(file));
+  /** Goes on with a log: what it holds is kept, a cut last line is dropped. Throws as `readLogOf`. */
+  static resume(options: LoggedOptions, file: string): LogWriter {
+    return new LogWriter(file, options, readLogOf(options, file));
   }
 
   host(facts: HostSummary): void {
@@ -113,6 +118,30 @@ export function readLog(file: string): ResultLog {
     });
   }
   return parseLog(text, file);
+}
+
+/** `readLog` of a run with the same options: only its verdicts compare with ours. Throws `InputError` `log-of-other-options` on another. */
+export function readLogOf(ours: LoggedOptions, file: string): ResultLog {
+  const log = readLog(file);
+  const theirs = log.options ?? {};
+  if (optionWords(theirs) === optionWords(ours)) return log;
+  throw new InputError(
+    'log-of-other-options',
+    `${file} was run with ${optionWords(theirs)}, this run is with ${optionWords(ours)}: give the log's options, or begin a new log`,
+    { given: file },
+  );
+}
+
+/** As on the command line; what is off or empty is left out. */
+function optionWords(options: LoggedOptions): string {
+  const given = Object.entries(options).filter(
+    ([, value]) => value !== false && !(Array.isArray(value) && !value.length),
+  );
+  const words = given.map(([name, value]) => {
+    const option = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    return value === true ? option : `${option} ${[value].flat().join(' ')}`;
+  });
+  return words.sort().join(' ') || 'no options';
 }
 
 function freeName(suffix: string): string {
