@@ -97,6 +97,8 @@ export interface MachineTypeDefinition {
 export interface ReleaseDeviation {
   /** Names a behaviour of the code too, where it is one. */
   readonly id: string;
+  /** Where it is how this accelerator answers CPUID, which machine types promise nothing of; absent: under every one. */
+  readonly accelerator?: 'tcg';
   readonly releases: readonly string[];
   /** QEMU's commit that changed it; null where it was not found. */
   readonly commit: string | null;

@@ -17,7 +17,7 @@ export function compareCpuid(
   context: CompareContext,
   say: Say,
 ): Reason[] {
-  const table = withDerivedBits(expected.cpuid, seen, context.volatility);
+  const table = withDerivedBits(expected.cpuid, seen, context.volatility, context.answerer);
   const asked = new Set(seen.cpuid.flatMap(placesAnsweredBy));
   const due = expected.rowsBeyondMaximum === 'different' ? () => true : heededBy(table, context.answerer);
   return [

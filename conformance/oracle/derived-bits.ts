@@ -5,6 +5,7 @@
 import { type CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import type { FaultClass, VcpuObservation } from '../../corpora/observation.js';
 import type { Volatility } from '../../corpora/volatility/volatility.js';
+import type { CpuidAnswerer } from './expected-cpuid.js';
 
 /** The state that derived bits follow. */
 export type DerivingState = Pick<VcpuObservation, 'cr4' | 'xcr0' | 'xss' | 'apicBase' | 'msrs'>;
@@ -37,6 +38,9 @@ export const DERIVED_RULES: Readonly<Record<string, Rule>> = {
     row.eax & XSAVEC_OR_XSAVES ? xsaveSize(table, componentsIn(xcr0) | number(xss), true) : null,
 };
 
+/** TCG tells the size with every component of the CPU, whatever XCR0 holds (QEMU target/i386/cpu.c, cpu_x86_cpuid). */
+const CONSTANT_UNDER_TCG: ReadonlySet<string> = new Set(['xsave-compacted-size']);
+
 const number = (outcome: bigint | FaultClass): bigint => (typeof outcome === 'bigint' ? outcome : 0n);
 
 /** XCR0 is 1 (x87) until the guest sets it (SDM vol. 1 13.3). */
@@ -61,9 +65,15 @@ function xsaveSize(table: CpuidTable, components: bigint, compacted: boolean): n
  * The table as a vCPU in this state shows it: every derived field recomputed, all else as it was. Throws `RangeError` on an entry
  * whose rule does not exist.
  */
-export function withDerivedBits(table: CpuidTable, state: DerivingState, volatility: Volatility): CpuidTable {
+export function withDerivedBits(
+  table: CpuidTable,
+  state: DerivingState,
+  volatility: Volatility,
+  answerer: CpuidAnswerer = 'kvm',
+): CpuidTable {
   const rows = new Map(table.rows.map((row) => [row, row]));
   for (const entry of volatility.cpuid.filter((one) => one.class === 'derived')) {
+    if (answerer === 'tcg' && CONSTANT_UNDER_TCG.has(entry.rule!)) continue;
     const original = table.get(entry.leaf, entry.subleaf);
     const rule = DERIVED_RULES[entry.rule!];
     if (!rule) throw new RangeError(`no rule ${entry.rule} for derived CPUID bits`);

@@ -36,7 +36,10 @@ const rowAt = (table: CpuidTable, leaf: number, index: number): CpuidRow | undef
  */
 function isAbsent(table: CpuidTable, leaf: number, answerer: CpuidAnswerer): boolean {
   if (answerer === 'kvm' && ZERO_VENDORS.has(table.value(0, null, 'ebx'))) return false;
-  return leaf > (table.get(rangeBase(leaf, answerer))?.eax ?? -1);
+  const base = rangeBase(leaf, answerer);
+  // TCG's hypervisor range has two leaves whether they say so or not.
+  if (answerer === 'tcg' && base === 0x40000000) return leaf > 0x40000001;
+  return leaf > (table.get(base)?.eax ?? -1);
 }
 
 /** The leaf that holds the maximum of a leaf's range. Hypervisor ranges lie 0x100 apart (KVM's beside Hyper-V's). */

@@ -13,7 +13,7 @@ export function simulateVcpu(
   volatility: Volatility,
   answerer: CpuidAnswerer,
 ): VcpuObservation {
-  const shown = withDerivedBits(table, state, volatility);
+  const shown = withDerivedBits(table, state, volatility, answerer);
   return {
     ...state,
     apicId: shown.value(1, null, 'ebx') >>> 24,

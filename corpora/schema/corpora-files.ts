@@ -99,6 +99,7 @@ function makeSchemas({ z }: typeof Zod) {
   const cacheSet = z.strictObject({ l1d: cache, l1i: cache, l2: cache, l3: cache.nullable() });
   const deviation = z.strictObject({
     id: z.string(),
+    accelerator: z.literal('tcg').optional(),
     releases: names,
     commit: z.string().nullable(),
     why: z.string(),

@@ -5,7 +5,7 @@ import type { BoardFacts, CacheDefinitions, CacheSet, PropertyValue } from '../.
 import { type FeatureWord, featureDictionary } from '../../corpora/features.js';
 import type { SmpShape } from '../../corpora/identity.js';
 import { AMD, HYGON, INTEL, isZhaoxin } from './expand.js';
-import type { PropertyMap } from './properties.js';
+import type { Accelerator, PropertyMap } from './properties.js';
 import { apicIdOf, threadsPerModule, threadsPerPackage } from './topology.js';
 
 /** Groups of leaves that describe caches. */
@@ -15,6 +15,8 @@ export interface CpuParts {
   readonly properties: PropertyMap;
   readonly smp: SmpShape;
   readonly board: BoardFacts;
+  /** Who answers CPUID. */
+  readonly accelerator: Accelerator;
   readonly behaviours: ReadonlySet<string>;
   readonly caches: CacheDefinitions;
   /** Name of the model's own cache set, where it has one. */
@@ -27,15 +29,17 @@ export class ExpandedCpu {
   readonly smp: SmpShape;
   readonly vendor: string;
   readonly board: BoardFacts;
+  readonly accelerator: Accelerator;
   /** Behaviours of the release asked for that differ from the definitions' (ReleaseDeviation ids). */
   readonly behaviours: ReadonlySet<string>;
   readonly #caches: CacheDefinitions;
   readonly #cacheSet: string | undefined;
 
-  constructor({ properties, smp, board, behaviours, caches, cacheSet }: CpuParts) {
+  constructor({ properties, smp, board, accelerator, behaviours, caches, cacheSet }: CpuParts) {
     this.properties = properties;
     this.smp = smp;
     this.board = board;
+    this.accelerator = accelerator;
     this.vendor = properties.get('vendor') as string;
     this.behaviours = behaviours;
     this.#caches = caches;
@@ -46,8 +50,9 @@ export class ExpandedCpu {
   without(names: Iterable<string>): ExpandedCpu {
     const properties = new Map(this.properties);
     for (const name of names) properties.set(name, false);
-    const { smp, board, behaviours } = this;
-    return new ExpandedCpu({ properties, smp, board, behaviours, caches: this.#caches, cacheSet: this.#cacheSet });
+    const { smp, board, accelerator, behaviours } = this;
+    const [caches, cacheSet] = [this.#caches, this.#cacheSet];
+    return new ExpandedCpu({ properties, smp, board, accelerator, behaviours, caches, cacheSet });
   }
 
   on(name: string): boolean {

@@ -178,8 +178,12 @@ export function leaf1D(cpu: ExpandedCpu): Registers[] {
   ];
 }
 
-/** AMX matrix unit; its subleaf 1 is the host's word, so it is not shown. */
-export const leaf1E = (cpu: ExpandedCpu): Registers[] => [cpu.on('amx-tile') ? { ...zero(), ebx: 0x4010 } : zero()];
+/** AMX matrix unit. Under KVM its subleaf 1 is the host's word, so it is not shown; TCG shows the features that were forced. */
+export function leaf1E(cpu: ExpandedCpu): Registers[] {
+  if (!cpu.on('amx-tile')) return [zero()];
+  const first = { ...zero(), ebx: 0x4010 };
+  return cpu.accelerator === 'tcg' ? [first, { ...zero(), eax: cpu.word(0x1e, 1, 'eax') }] : [first];
+}
 
 /** AVX10: version and vector lengths. */
 export function leaf24(cpu: ExpandedCpu): Registers[] {

@@ -7,6 +7,7 @@ import { dieOffset, packageOffset, topologyIds } from './topology.js';
 
 /** Bits of 80000001.EDX that repeat 1.EDX on AMD (APM vol. 3, E.4.2). */
 const AMD_ALIASES = 0x0183f3ff;
+const SYSCALL = 1 << 11;
 
 /** Machine types from 10.1 on keep AMD's fields off Intel's and Zhaoxin's CPUs. */
 const withoutAmdFields = (cpu: ExpandedCpu): boolean =>
@@ -21,11 +22,13 @@ export function leaf80000000(cpu: ExpandedCpu): Registers {
 
 export function leaf80000001(cpu: ExpandedCpu): Registers {
   const aliases = cpu.isAmd ? cpu.word(1, null, 'edx') & AMD_ALIASES : 0;
+  // A guest in protected mode, as the probe is.
+  const hidden = cpu.isIntel && cpu.behaviours.has('tcg-syscall-in-long-mode-only') ? SYSCALL : 0;
   return {
     eax: cpuSignature(cpu),
     ebx: 0,
     ecx: cpu.word(0x80000001, null, 'ecx'),
-    edx: cpu.word(0x80000001, null, 'edx') | aliases,
+    edx: (cpu.word(0x80000001, null, 'edx') & ~hidden) | aliases,
   };
 }
 

@@ -15,6 +15,7 @@ const APIC_BUS_KHZ = 1_000_000;
 
 /** All rows from 0x40000000 on. Throws `InputError` where an enlightenment lacks another one that it needs. */
 export function hypervisorRows(cpu: ExpandedCpu): CpuidRow[] {
+  if (cpu.accelerator === 'tcg') return tcgRows(cpu);
   const hyperv = hasHyperV(cpu);
   const rows = hyperv ? hyperVRows(cpu) : [];
   if (!cpu.on('kvm')) return rows;
@@ -25,6 +26,13 @@ export function hypervisorRows(cpu: ExpandedCpu): CpuidRow[] {
   rows.push(row(base | 1, { ...zero(), eax: cpu.word(BASE | 1, null, 'eax'), edx: cpu.word(BASE | 1, null, 'edx') }));
   if (khz) rows.push(row(TIMING, { ...zero(), eax: khz, ebx: APIC_BUS_KHZ }));
   return rows;
+}
+
+/** TCG names itself where `tcg-cpuid` is on; its range has these two leaves either way (QEMU, cpu_x86_cpuid). */
+function tcgRows(cpu: ExpandedCpu): CpuidRow[] {
+  const [ebx, ecx, edx] = [0x54474354, 0x43544743, 0x47435447];
+  const base = cpu.on('tcg-cpuid') ? { eax: BASE | 1, ebx, ecx, edx } : zero();
+  return [row(BASE, base), row(BASE | 1, zero())];
 }
 
 const row = (leaf: number, registers: Registers): CpuidRow => ({ leaf, subleaf: null, ...registers });

@@ -32,6 +32,8 @@ export interface ResolveRequest {
   readonly release?: string;
   /** Default: kvm. */
   readonly accelerator?: Accelerator;
+  /** Under tcg: the QEMU release whose emulator answers, whatever release the machine type is taken from. Default: that one, or the newest. */
+  readonly emulator?: string;
   /** For models `host`, `max` and `best` and for `host-phys-bits=on`, which follow it; nothing else looks at it. */
   readonly host?: HostCapabilities;
 }
@@ -55,9 +57,13 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   if (isHostModel(spec.model)) return resolveHostModel(spec.model, spec, machine, definitions, request);
   const model = chooseModel(definitions, machine, spec.model, request.release);
   const release = request.release ?? oldestRelease(machine, model);
-  const deviations =
-    release === null ? [] : definitions.deviations.filter(({ releases }) => releases.includes(release));
   const accelerator = request.accelerator ?? 'kvm';
+  const emulator = request.emulator ?? release ?? Object.keys(definitions.machineIndex.newest).at(-1)!;
+  const deviations = definitions.deviations.filter((one) =>
+    one.accelerator
+      ? accelerator === one.accelerator && one.releases.includes(emulator)
+      : release !== null && one.releases.includes(release),
+  );
   const properties = baseProperties(definitions, machine, model, accelerator, deviations);
   const given = applyOptions(properties, spec.options, definitions);
   if (request.host) takeHostPhysBits(properties, request.host);
@@ -67,7 +73,7 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const { caches } = definitions;
   const cacheSet = caches.models[model.versionName];
   refuseContradictions(properties, given, expansion, cacheSet !== undefined);
-  const cpu = new ExpandedCpu({ properties, smp, board: machine.board, behaviours, caches, cacheSet });
+  const cpu = new ExpandedCpu({ properties, smp, board: machine.board, accelerator, behaviours, caches, cacheSet });
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
 }
 
@@ -103,7 +109,8 @@ function resolveHostModel(
   refuseContradictions(properties, given, expansion, false);
   const { caches } = definitions;
   const expanded = new ExpandedCpu({
-    ...{ properties, smp, board: machine.board, behaviours: new Set<string>(), caches, cacheSet: undefined },
+    ...{ properties, smp, board: machine.board, accelerator: 'kvm' as const, caches },
+    ...{ behaviours: new Set<string>(), cacheSet: undefined },
   });
   const { cpu } = filterCpu(expanded, host, given);
   return { pair, machine, model: hostModelChoice(name, host), release: null, cpu, expansion };

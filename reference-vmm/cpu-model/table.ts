@@ -40,14 +40,11 @@ function* sharedBasicRows(cpu: ExpandedCpu, level: number): Generator<CpuidRow> 
   if (level >= 4) yield* indexed(4, basic.cacheLeaf4(cpu));
   if (level >= 5) yield* plain(5, basic.leaf5());
   if (level >= 6) yield* plain(6, basic.leaf6(cpu));
-  if (level >= 7)
-    yield* indexed(
-      7,
-      upTo(cpu.number('level-func7'), (subleaf) => basic.leaf7(cpu, subleaf)),
-    );
+  if (level >= 7) yield* indexed(7, leaf7Subleaves(cpu));
   if (level >= 0xa) yield* plain(0xa, basic.leafA(cpu));
   if (level >= 0xd)
-    for (const [subleaf, registers] of xsaveLeaf(cpu)) if (registers.eax) yield rowOf(0xd, subleaf, registers);
+    for (const [subleaf, registers] of xsaveLeaf(cpu))
+      if (registers.eax || registers.ebx) yield rowOf(0xd, subleaf, registers);
   // SGX is the host's: its subleaves stand there empty.
   if (level >= 0x12 && !cpu.behaviours.has('no-sgx-leaf')) yield* indexed(0x12, upTo(2, basic.zero));
   if (level >= 0x14) yield* indexed(0x14, basic.leaf14(cpu));
@@ -56,6 +53,14 @@ function* sharedBasicRows(cpu: ExpandedCpu, level: number): Generator<CpuidRow> 
   if (level >= 0x1e && amx) yield* indexed(0x1e, basic.leaf1E(cpu));
   if (level >= 0x24) yield* indexed(0x24, basic.leaf24(cpu));
   if (level >= 0x29) yield* plain(0x29, basic.leaf29(cpu));
+}
+
+/** TCG also answers the subleaf after the maximum that 7.0.EAX tells; KVM's table ends there. */
+function leaf7Subleaves(cpu: ExpandedCpu): Registers[] {
+  const last = cpu.number('level-func7');
+  const subleaves = upTo(last, (subleaf) => basic.leaf7(cpu, subleaf));
+  const beyond = basic.leaf7(cpu, last + 1);
+  return cpu.accelerator === 'tcg' && (beyond.eax || beyond.ecx || beyond.edx) ? [...subleaves, beyond] : subleaves;
 }
 
 const upTo = (last: number, leafOf: (subleaf: number) => Registers): Registers[] =>

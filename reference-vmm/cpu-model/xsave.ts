@@ -46,10 +46,11 @@ export const componentFeatures = (bit: number): readonly string[] =>
 /** FXSAVE image and XSAVE header. */
 const LEGACY_SIZE = 0x240;
 
-/** The layout of a CPU: as asked for, else its model's vendor's. */
+/** The layout of a CPU: as asked for, else its model's vendor's; TCG's own is Intel's. */
 export function xsaveLayout(cpu: ExpandedCpu): XsaveLayout {
   const given = cpu.text('xsave-layout');
   if (given === 'intel' || given === 'amd') return given;
+  if (cpu.accelerator === 'tcg') return 'intel';
   return cpu.isAmd || cpu.isHygon ? 'amd' : 'intel';
 }
 
@@ -64,8 +65,10 @@ export function xsaveLeaf(cpu: ExpandedCpu): Map<number, Registers> {
   const size = Math.max(LEGACY_SIZE, ...user.map((one) => one.offset![layout] + one.size));
   leaf.set(0, { eax: mask(user) | 3, ebx: size, ecx: size, edx: 0 });
   const [xcr0, xss] = [cpu.word(0xd, 1, 'eax'), mask(supervisor)];
-  leaf.set(1, { eax: xcr0, ebx: compactedSize(present), ecx: xss, edx: 0 });
-  for (const { bit, size: bytes, offset, align, xfd } of present) {
+  const compacted = cpu.behaviours.has('tcg-no-compacted-size') ? 0 : compactedSize(present);
+  leaf.set(1, { eax: xcr0, ebx: compacted, ecx: xss, edx: 0 });
+  const listed = cpu.behaviours.has('tcg-lists-absent-components') ? [...TCG_AREAS, ...present] : present;
+  for (const { bit, size: bytes, offset, align, xfd } of listed) {
     leaf.set(bit, {
       eax: bytes,
       ebx: offset ? offset[layout] : 0,
@@ -76,7 +79,16 @@ export function xsaveLeaf(cpu: ExpandedCpu): Map<number, Registers> {
   return leaf;
 }
 
+/** Components that TCG has state for. */
+const TCG_STATE: ReadonlySet<number> = new Set([2, 3, 4, 9]);
+
+/** What TCG's leaf tells of every component up to PKRU; those without state have no size. */
+const TCG_AREAS = COMPONENTS.filter(({ bit }) => bit <= 9).map((one) =>
+  TCG_STATE.has(one.bit) ? one : { ...one, size: 0 },
+);
+
 function isPresent({ bit, features }: Component, cpu: ExpandedCpu): boolean {
+  if (cpu.behaviours.has('tcg-four-xsave-components') && !TCG_STATE.has(bit)) return false;
   if (!features.some((name) => cpu.on(name))) return false;
   // Architectural LBRs are state only where the PMU records them and XSAVES can save them.
   if (bit === 15) return cpu.on('pmu') && cpu.on('xsaves');
