@@ -1,27 +1,45 @@
-/** `vmm run`: boots the user's own image on the reference monitor, with its serial port on stdin and stdout. */
+/** `vmm run`: boots the user's own image, or goes on from a snapshot, with the serial port on stdin and stdout and QMP on a socket. */
 import { readFileSync } from 'node:fs';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
 import { splitModuleList } from '../../reference-vmm/boot/boot.js';
+import type { BootOptions } from '../../reference-vmm/boot/plan.js';
+import { controlMachine } from '../../reference-vmm/control/control.js';
+import { ControlledMachine, type MachineEnd } from '../../reference-vmm/control/controlled-machine.js';
+import { QmpServer } from '../../reference-vmm/control/qmp-server.js';
 import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
+import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
-import { Machine, runAsync } from '../../reference-vmm/monitor.js';
+import { LiveMachine } from '../../reference-vmm/live-machine.js';
+import { type Creation, Machine } from '../../reference-vmm/monitor.js';
+import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
 import { findingLines } from '../../reports/reasons.js';
+import { PACKAGE_VERSION } from '../version.js';
 import { type CommonOptions, printJson, warn } from './output.js';
 import { definitionsOf, followsHost, onePair, resolvePair } from './pairs.js';
+import { socketOf } from './qmp-option.js';
 
 export interface VmmRunOptions extends CommonOptions {
-  readonly machine: string;
-  readonly cpu: string;
-  readonly kernel: string;
+  readonly machine?: string;
+  readonly cpu?: string;
+  readonly smp: string;
+  readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  /** A snapshot to go on from. */
+  readonly restore?: string;
+  readonly lazy?: boolean;
   /** MiB. */
   readonly memory: number;
   /** Seconds. */
-  readonly timeout: number;
+  readonly timeout?: number;
   readonly allowAltered?: boolean;
   readonly forceFeatures?: boolean;
+  readonly name?: string;
+  /** As QEMU's `-qmp`. */
+  readonly qmp?: string;
+  /** As QEMU's `-S`. */
+  readonly paused?: boolean;
 }
 
 interface End {
@@ -31,85 +49,125 @@ interface End {
 }
 
 const SHUTDOWN = 0;
+/** Seconds; a machine with a control socket has no such end. */
+const TIMEOUT = 60;
 
-/** Runs the guest to its end. Exit code: the guest's debug-exit code 0 gives 0, anything else 1. */
+/** Runs the guest to its end. Exit code: the guest's debug-exit code 0, or the owner's `quit`, gives 0, anything else 1. */
 export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
-  const definitions = definitionsOf(options.corpora);
-  const request = onePair({ machine: [options.machine], cpu: [options.cpu] }, definitions);
-  const fixed = followsHost(request) ? null : resolvePair(request, definitions);
-  const boot = {
-    image: { name: options.kernel, bytes: readInput(options.kernel) },
-    modules: splitModuleList(options.initrd ?? '').map(({ file, text }) => ({ text, bytes: readInput(file) })),
-    append: options.append ?? '',
-  };
+  const socket = options.qmp === undefined ? null : socketOf(options.qmp);
+  const boot = bootOf(options);
   const serial: number[] = [];
-  using kvm = openKvm();
-  const identity = fixed ?? resolvePair(request, definitions, hostCapabilities(kvm));
-  const created = Machine.create(kvm, identity, {
-    nameOf: featureName,
-    memoryBytes: options.memory * 1024 * 1024,
-    boot,
-    allowAltered: options.allowAltered ?? false,
-    forceFeatures: options.forceFeatures ?? false,
+  const make: RestoreOptions = {
+    ...{ nameOf: featureName, ...(boot && { boot }) },
+    ...{ allowAltered: options.allowAltered ?? false, forceFeatures: options.forceFeatures ?? false },
     onSerial: (byte) => {
       if (options.json) serial.push(byte);
       else process.stdout.write(Uint8Array.of(byte));
     },
-  });
-  if (created.kind === 'refused') {
-    if (options.json) printJson('vmm-run', { pair: identity.pair, refused: created.reasons });
-    else
-      warn(
-        `refused to run ${identity.pair}:\n${findingLines(created.reasons)
-          .map((line) => `    ${line}`)
-          .join('\n')}`,
-      );
-    return EXIT.broken;
-  }
-  using machine = created.machine;
-  machine.start();
-  const end = await runToEnd(machine, options.timeout * 1000);
-  if (options.json) {
-    printJson('vmm-run', { pair: identity.pair, ...end, serial: Buffer.from(serial).toString('latin1') });
-  } else if (end.message) warn(end.message);
-  return end.event === 'exit' && end.code === SHUTDOWN ? EXIT.holds : EXIT.broken;
+  };
+  const identityOf = identityMaker(options);
+  using kvm = openKvm();
+  const created = options.restore
+    ? restoreSnapshot(kvm, options.restore, { ...make, lazy: options.lazy ?? false })
+    : Machine.create(kvm, identityOf(kvm), { ...make, memoryBytes: options.memory * 1024 * 1024 });
+  if (created.kind === 'refused') return refused(created, options);
+  const { machine } = created;
+  if (!options.restore) machine.start();
+  await using server = socket === null ? null : await QmpServer.listen(socket, PACKAGE_VERSION);
+  using controlled = new ControlledMachine(new LiveMachine(machine), server?.emit ?? (() => undefined));
+  const definitions = definitionsOf(options.corpora);
+  const control = { name: options.name ?? null, definitions, maker: { kvm, options: make } };
+  await using _ = server && controlMachine(server, controlled, control);
+  if (!options.paused) controlled.cont();
+  const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
+  const { pair } = machine.identity;
+  if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
+  else if (end.message) warn(end.message);
+  return end.event === 'quit' || (end.event === 'exit' && end.code === SHUTDOWN) ? EXIT.holds : EXIT.broken;
 }
 
-/** Follows resets; what stdin brings goes to the serial port. */
-async function runToEnd(machine: Machine, timeoutMs: number): Promise<End> {
-  const until = performance.now() + timeoutMs;
-  let interrupted = false;
-  const interrupt = (): void => {
-    interrupted = true;
+/** Throws `InputError` where the options name neither an image nor a snapshot, before a machine is made. */
+function bootOf({ kernel, initrd, append, restore, lazy }: VmmRunOptions): BootOptions | null {
+  if (lazy && !restore) throw new InputError('no-restore', '--lazy belongs to --restore FILE');
+  if (kernel === undefined) {
+    if (restore === undefined)
+      throw new InputError('nothing-to-run', 'name an image: --kernel FILE, or a snapshot: --restore FILE');
+    return null;
+  }
+  return {
+    image: { name: kernel, bytes: readInput(kernel) },
+    modules: splitModuleList(initrd ?? '').map(({ file, text }) => ({ text, bytes: readInput(file) })),
+    append: append ?? '',
   };
-  process.once('SIGINT', interrupt);
-  const type = (bytes: Buffer): void => machine.sendSerial(bytes);
+}
+
+/** Names are looked up at once; what follows the host, once there is one. A snapshot brings its own identity. */
+function identityMaker({ machine, cpu, smp, corpora, restore }: VmmRunOptions) {
+  if (restore !== undefined) {
+    if (machine !== undefined || cpu !== undefined)
+      throw new InputError('restore-has-pair', '--restore brings machine type and CPU: leave --machine and --cpu away');
+    return () => {
+      throw new Error('a snapshot has its identity');
+    };
+  }
+  const definitions = definitionsOf(corpora);
+  const request = onePair(
+    { ...(machine && { machine: [machine] }), ...(cpu && { cpu: [cpu] }), smp: [smp] },
+    definitions,
+  );
+  const fixed = followsHost(request) ? null : resolvePair(request, definitions);
+  return (kvm: Kvm) => fixed ?? resolvePair(request, definitions, hostCapabilities(kvm));
+}
+
+function refused(
+  { reasons }: Extract<Creation, { kind: 'refused' }>,
+  { json, restore, machine, cpu }: VmmRunOptions,
+): ExitCode {
+  const what = restore ?? `${machine}/${cpu}`;
+  if (json) printJson('vmm-run', { pair: restore ? null : what, refused: reasons });
+  else
+    warn(
+      `refused to run ${what}:\n${findingLines(reasons)
+        .map((line) => `    ${line}`)
+        .join('\n')}`,
+    );
+  return EXIT.broken;
+}
+
+/** What stdin brings goes to the serial port. `timeout` in seconds; null for none. */
+async function runToEnd(machine: ControlledMachine, timeout: number | null): Promise<End> {
+  const type = (bytes: Buffer): void => machine.live.sendSerial(bytes);
+  let timer: NodeJS.Timeout | undefined;
+  const interrupted = new Promise<End>((resolve) => {
+    for (const signal of SIGNALS)
+      process.once(signal, () => resolve({ event: 'interrupted', code: null, message: 'interrupted' }));
+  });
+  const late = new Promise<End>((resolve) => {
+    if (timeout !== null) timer = setTimeout(() => resolve(timedOut(machine, timeout)), timeout * 1000);
+  });
   process.stdin.on('data', type);
   try {
-    for (;;) {
-      const event = await runAsync(machine, { timeoutMs: Math.min(SLICE_MS, until - performance.now()) });
-      if (interrupted) return { event: 'interrupted', code: null, message: 'interrupted' };
-      if (event.kind === 'reset') machine.reset();
-      else if (event.kind === 'exit') return { event: 'exit', code: event.code, message: null };
-      else if (event.kind === 'crashed') return { event: 'crashed', code: null, message: event.crash.message };
-      else if (event.kind === 'halted')
-        return { event: 'halted', code: null, message: 'the guest halted with nothing to wake it' };
-      else if (event.kind === 'timed-out' && performance.now() >= until)
-        return {
-          event: 'timed-out',
-          code: null,
-          message: `the guest ran for ${timeoutMs / 1000} s: ${event.crash.message}`,
-        };
-      await new Promise<void>((resolve) => setImmediate(resolve));
-    }
+    return await Promise.race([machine.ended.then(endOf), interrupted, late]);
   } finally {
-    process.removeListener('SIGINT', interrupt);
+    clearTimeout(timer);
+    for (const signal of SIGNALS) process.removeAllListeners(signal);
     process.stdin.off('data', type).pause();
   }
 }
 
-/** How long the guest runs before the event loop turns. */
-const SLICE_MS = 100;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+function timedOut({ live }: ControlledMachine, timeout: number): End {
+  live.pause();
+  const event = live.machine.run({ timeoutMs: 0 });
+  const where = event.kind === 'timed-out' ? event.crash.message : event.kind;
+  return { event: 'timed-out', code: null, message: `the guest ran for ${timeout} s: ${where}` };
+}
+
+function endOf(end: MachineEnd): End {
+  if (end.kind === 'exit') return { event: 'exit', code: end.code, message: null };
+  return { event: end.kind, code: null, message: 'message' in end ? end.message : null };
+}
 
 /** Throws `InputError` `unreadable-file`. */
 function readInput(file: string): Uint8Array {
