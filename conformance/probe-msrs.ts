@@ -2,7 +2,7 @@
 import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import type { CpuIdentity } from '../corpora/identity.js';
 import type { ObservedMsr } from '../corpora/observation.js';
-import { isOpen, resetMsrs } from '../reference-vmm/cpu-model/msrs.js';
+import { isOpen, msrsOf, resetMsrs } from '../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../reference-vmm/cpu-model/offered.js';
 import { msrsOfShortfalls } from '../reference-vmm/realize.js';
 
@@ -31,11 +31,13 @@ export const NO_MSRS: MsrExpectation = { asked: [], values: () => [], others: 'n
 
 /**
  * A guest reads all MSRs of its identity with their reset values, and none of `KERNELS_DIFFER` that are not among them. The guest of
- * an open pair reads what its host has of its own, and may find more. `forcedOn`: hosts on which missing features are forced; what MSRs of these do is not compared.
+ * an open pair reads what its host has of its own, and may find more. `forcedOn`: hosts on which missing features are forced; what a kernel does with MSRs of these is not
+ * compared; the monitor answers for its own on every host.
  */
 export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCapabilities[] = []): MsrExpectation {
   const missing = forcedOn.flatMap((host) => identity.vcpus.flatMap(({ cpuid }) => shortfalls(cpuid, host)));
-  const forced = msrsOfShortfalls(missing, identity.vcpus[0]!.cpuid, identity.features);
+  const ofShortfalls = msrsOfShortfalls(missing, identity.vcpus[0]!.cpuid, identity.features);
+  const forced = new Set([...ofShortfalls].filter((index) => !heldByMonitor(identity, index)));
   const values = (vcpu: number): readonly ObservedMsr[] =>
     (vcpu === 0 ? identity.msrs : resetMsrs(identity, { vcpu })).filter(({ index }) => !forced.has(index));
   const own = new Set(values(0).map(({ index }) => index));
@@ -43,3 +45,6 @@ export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCap
   const asked = [...own, ...others];
   return isOpen(identity) ? { asked, values: () => [], others: 'not-compared' } : { asked, values, others: 'denied' };
 }
+
+const heldByMonitor = (identity: CpuIdentity, index: number): boolean =>
+  msrsOf(identity).find((msr) => msr.index === index)?.definition.held === 'monitor';

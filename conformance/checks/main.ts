@@ -4,6 +4,7 @@ import { contractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
 import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
 import { msrDictionaryHolds } from './msrs.js';
+import { regressionsHold } from './regressions.js';
 import { requirementsHold } from './requirements.js';
 import { volatilityMatches } from './volatility.js';
 
@@ -13,6 +14,7 @@ const CHECKS: readonly Check[] = [
   volatilityMatches,
   msrDictionaryHolds,
   requirementsHold,
+  regressionsHold,
   koffiIsWalledIn,
   filesIntroduceThemselves,
 ];

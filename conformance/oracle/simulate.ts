@@ -6,14 +6,15 @@ import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withDerivedBits } from './derived-bits.js';
 import { type CpuidAnswerer, expectedAnswer } from './expected-cpuid.js';
 
-/** The dump of a vCPU with this table, in the given state. */
+/** The dump of a vCPU with this table, in the given state; `shows`: what a CPU that does wrong makes of it. */
 export function simulateVcpu(
   table: CpuidTable,
   state: Omit<VcpuObservation, 'cpuid' | 'apicId'>,
   volatility: Volatility,
   answerer: CpuidAnswerer,
+  shows: (table: CpuidTable) => CpuidTable = (shown) => shown,
 ): VcpuObservation {
-  const shown = withDerivedBits(table, state, volatility, answerer);
+  const shown = shows(withDerivedBits(table, state, volatility, answerer));
   return {
     ...state,
     apicId: shown.value(1, null, 'ebx') >>> 24,

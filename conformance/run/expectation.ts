@@ -6,6 +6,7 @@ import type { CpuIdentity } from '../../corpora/identity.js';
 import type { Reason } from '../../corpora/verdict.js';
 import { alterations, DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
 import type { Expectation } from './judge.js';
+import { unpinned } from './pins.js';
 
 /** An expectation with where it comes from. */
 export interface CellExpectation {
@@ -18,7 +19,7 @@ export interface CellExpectation {
 
 export function expectationOf(identity: CpuIdentity, smp: string, definitions?: Definitions): CellExpectation {
   const contract = contractOf(identity.pair, smp, definitions);
-  if (!contract) return { vcpus: identity.vcpus, evidence: 'resolved-only', broken: [] };
+  if (!contract) return { vcpus: identity.vcpus, evidence: 'resolved-only', broken: unpinned(identity) };
   return { ...contract, broken: brokenDefinitions(contract.vcpus, identity) };
 }
 

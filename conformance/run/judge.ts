@@ -144,10 +144,10 @@ export class Life {
   }
 }
 
-/** What broke may be of any code: a guest that did not come to its dump. */
 /** What the guest wrote itself must be there in place of the reset value. */
 const written = (reset: readonly ObservedMsr[], wrote: readonly MsrValue[]): readonly ObservedMsr[] =>
   wrote.length === 0 ? reset : reset.map((msr) => wrote.find(({ index }) => index === msr.index) ?? msr);
 
+/** What broke may be of any code: a guest that did not come to its dump. */
 const failure = (code: string, step: string, message: string): Reason =>
   reason({ code, requirement: requirementOf(code) ?? 'ABI-RUN-001', step, message, layer: 'harness' });

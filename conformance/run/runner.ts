@@ -12,6 +12,7 @@ import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
 import { PLAYS } from '../scenarios/index.js';
+import type { Play } from '../scenarios/scenario.js';
 import { type Cell, cellName } from './cell.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
 import { type Judgement, judge } from './judge.js';
@@ -27,6 +28,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** A kernel fault to plant, for the control. */
   readonly fault?: Fault;
+  /** Another life than the scenario's, for mutants. */
+  readonly play?: Play;
 }
 
 /** One result with what the guest saw. */
@@ -82,7 +85,8 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
   const msrs = msrExpectation(cell.identity, forcedOn);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));
   try {
-    const steps = PLAYS[cell.scenario]({
+    const play = options.play ?? PLAYS[cell.scenario];
+    const steps = play({
       hosts: cell.hosts,
       folder,
       xgetbv: cell.hosts.every(({ capabilities }) => guestCanXgetbv(capabilities)) && hasXsave(vcpus),

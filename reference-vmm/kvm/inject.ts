@@ -18,12 +18,16 @@ export interface Faults {
   readonly refusesMsr?: (index: number) => boolean;
   /** MSRs that KVM_SET_MSRS reports as set and leaves as they were. */
   readonly losesMsr?: (index: number) => boolean;
+  /** What KVM_SET_MSRS keeps of a value. */
+  readonly keepsMsr?: (msr: MsrValue) => bigint;
   /** What these MSRs of a new vCPU hold once it has its CPUID. */
   readonly startsMsrs?: readonly MsrValue[];
   /** MSRs at which KVM_GET_MSRS stops. */
   readonly hidesMsr?: (index: number) => boolean;
-  /** What arrives of a part of the state; throw to refuse it. */
-  readonly setState?: (part: StatePart, bytes: Uint8Array) => Uint8Array;
+  /** What KVM_GET_MSR_INDEX_LIST answers. */
+  readonly msrIndices?: (indices: readonly number[]) => readonly number[];
+  /** What arrives of a part of the state; null: nothing, unsaid; throw to refuse it. */
+  readonly setState?: (part: StatePart, bytes: Uint8Array) => Uint8Array | null;
 }
 
 /** `kvm` with `faults`. Disposing it disposes `kvm`. */
@@ -33,7 +37,7 @@ export const injectFaults = (kvm: Kvm, faults: Faults): Kvm => ({
   supportedCpuid: () => faults.supportedCpuid?.(kvm.supportedCpuid()) ?? kvm.supportedCpuid(),
   emulatedCpuid: () => kvm.emulatedCpuid(),
   hostCpuid: () => kvm.hostCpuid(),
-  msrIndices: () => kvm.msrIndices(),
+  msrIndices: () => faults.msrIndices?.(kvm.msrIndices()) ?? kvm.msrIndices(),
   featureMsrs: () => kvm.featureMsrs(),
   createVm: () => faultyVm(kvm.createVm(), faults),
   [Symbol.dispose]: () => kvm[Symbol.dispose](),
@@ -64,7 +68,10 @@ const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   getSregs: () => vcpu.getSregs(),
   setSregs: (sregs) => vcpu.setSregs(sregs),
   getState: (part) => vcpu.getState(part),
-  setState: (part, bytes) => vcpu.setState(part, faults.setState?.(part, bytes) ?? bytes),
+  setState: (part, bytes) => {
+    const arrives = faults.setState ? faults.setState(part, bytes) : bytes;
+    if (arrives) vcpu.setState(part, arrives);
+  },
   getTscKhz: () => vcpu.getTscKhz(),
   setTscKhz: (khz) => vcpu.setTscKhz(khz),
   getMsrs: (indices) => vcpu.getMsrs(upTo(indices, faults.hidesMsr)),
@@ -83,7 +90,7 @@ function upTo(indices: readonly number[], stops: ((index: number) => boolean) | 
   return at < 0 ? indices : indices.slice(0, at);
 }
 
-function setMsrs(vcpu: Vcpu, values: readonly MsrValue[], { refusesMsr, losesMsr }: Faults): number {
+function setMsrs(vcpu: Vcpu, values: readonly MsrValue[], { refusesMsr, losesMsr, keepsMsr }: Faults): number {
   const tried = values.slice(
     0,
     upTo(
@@ -92,7 +99,7 @@ function setMsrs(vcpu: Vcpu, values: readonly MsrValue[], { refusesMsr, losesMsr
     ).length,
   );
   const kept = losesMsr ? tried.filter(({ index }) => !losesMsr(index)) : tried;
-  const done = vcpu.setMsrs(kept);
+  const done = vcpu.setMsrs(keepsMsr ? kept.map((msr) => ({ ...msr, value: keepsMsr(msr) })) : kept);
   const refused = kept[done];
   return refused ? tried.indexOf(refused) : tried.length;
 }

@@ -202,7 +202,7 @@ function notKept(vcpu: Vcpu, msrs: readonly MsrValue[], place: Place): MsrRefusa
 }
 
 /** MSRs of `travelling` that a state does not carry. */
-export function unreadMsrs({ msrs }: VcpuState, travelling: readonly number[]): number[] {
+export function unreadMsrs({ msrs }: Pick<VcpuState, 'msrs'>, travelling: readonly number[]): number[] {
   const carried = new Set(msrs.map(({ index }) => index));
   return travelling.filter((index) => !carried.has(index));
 }
@@ -211,7 +211,11 @@ export function unreadMsrs({ msrs }: VcpuState, travelling: readonly number[]): 
  * MSRs of a state that are not those that travel with its identity: one that this side does not know would be lost, one that lacks would
  * stay as it is.
  */
-export function strangeMsrs(state: VcpuState, travelling: readonly number[], step = 'destination'): Reason[] {
+export function strangeMsrs(
+  state: Pick<VcpuState, 'index' | 'msrs'>,
+  travelling: readonly number[],
+  step = 'destination',
+): Reason[] {
   const known = new Set(travelling);
   const unknown = state.msrs.filter(({ index }) => !known.has(index));
   const facts = { step, vcpu: state.index, layer: 'monitor' as const };

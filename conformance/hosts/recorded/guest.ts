@@ -8,11 +8,11 @@ import { type ObservedMsr, type VcpuObservation, vcpuObservationToJson } from '.
 import type { Reason } from '../../../corpora/verdict.js';
 import { loadVolatility } from '../../../corpora/volatility/volatility.js';
 import { effectsOf } from '../../../reference-vmm/cpu-model/msr-values.js';
-import { isOpen, resetMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
+import { isOpen, resetMsrs, travellingMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
 import type { Kvm, Vcpu } from '../../../reference-vmm/kvm/kvm.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
 import { realize } from '../../../reference-vmm/realize.js';
-import { readableMsrs, setMsrs } from '../../../reference-vmm/snapshot/vcpu-state.js';
+import { readableMsrs, setMsrs, strangeMsrs } from '../../../reference-vmm/snapshot/vcpu-state.js';
 import { vcpuLimitReasons } from '../../../reference-vmm/vcpu-limits.js';
 import { RESET_STATE, simulateVcpu } from '../../oracle/simulate.js';
 import type { Outcome, Params } from '../agent/protocol.js';
@@ -23,17 +23,19 @@ const VOLATILITY = loadVolatility();
 export interface RecordedState {
   readonly pair: string;
   readonly xcr0: string | null;
-  /** MSRs that the source's kernel lists and an open pair carries. */
-  readonly listed: readonly { readonly index: string; readonly value: string }[];
-  /** What the guest wrote, by index. */
-  readonly written: Readonly<Record<string, string>>;
+  /** MSRs that travel: of an open pair those that the source's kernel lists, of another those of its identity, as written or as at reset. */
+  readonly msrs: readonly { readonly index: string; readonly value: string }[];
 }
 
 interface Created {
   readonly vcpus: readonly Vcpu[];
   readonly altered: readonly Reason[];
   readonly forced: readonly string[];
+  readonly shows: Shows | null;
 }
+
+/** What a kernel with a fault makes of the table that a guest is shown. */
+type Shows = (table: CpuidTable) => CpuidTable;
 
 const CR4_OSXSAVE = 1 << 18;
 const XSAVES = 1 << 3;
@@ -59,6 +61,7 @@ export class RecordedGuest {
     host: HostCapabilities,
     request: Params<'boot'>,
     step: string,
+    shows: Shows | null = null,
   ): RecordedGuest | readonly Reason[] {
     const identity = identityFromJson(request.identity);
     const tooMany = vcpuLimitReasons(identity, host, step);
@@ -77,7 +80,7 @@ export class RecordedGuest {
     if (reasons.length > 0) return reasons;
     const altered = made.flatMap((one) => one.altered);
     const forced = [...new Set(made.flatMap((one) => one.forced))];
-    return new RecordedGuest(request, identity, { vcpus, altered, forced });
+    return new RecordedGuest(request, identity, { vcpus, altered, forced, shows });
   }
 
   /** As after a reset: only what the guest itself keeps in memory would stay. */
@@ -123,7 +126,7 @@ export class RecordedGuest {
       xss: xsaves ? 0n : ('#GP' as const),
       ...(index === 0 ? {} : { apicBase: APIC_BASE_OF_OTHERS }),
     };
-    return simulateVcpu(table, state, VOLATILITY, 'kvm');
+    return simulateVcpu(table, state, VOLATILITY, 'kvm', this.#created.shows ?? undefined);
   }
 
   /** Those of the identity as they are at reset, or as written; the monitor denies all others. */
@@ -136,26 +139,38 @@ export class RecordedGuest {
   }
 
   save(listed: readonly number[]): RecordedState {
-    const carried = isOpen(this.identity) ? readableMsrs(this.#created.vcpus[0]!, listed) : [];
+    const msrs = isOpen(this.identity) ? readableMsrs(this.#created.vcpus[0]!, listed) : this.#travelling();
     return {
       pair: this.identity.pair,
       xcr0: this.#xcr0 === null ? null : String(this.#xcr0),
-      listed: carried.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
-      written: Object.fromEntries([...this.#written].map(([index, value]) => [hex32(index), hex64(value)])),
+      msrs: msrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
     };
   }
 
-  /** Gives a reason for each MSR that this kernel does not know. */
+  #travelling(): MsrValue[] {
+    const reset = new Map(resetMsrs(this.identity).map(({ index, value }) => [index, value]));
+    const travels = new Set([...travellingMsrs(this.identity, []), ...this.#written.keys()]);
+    return [...travels].map((index) => ({ index, value: this.#written.get(index) ?? reset.get(index) ?? 0n }));
+  }
+
+  /** Gives a reason for each MSR that this kernel does not know, and for each that is not of this CPU, or lacks. */
   load(state: RecordedState, step: string): Reason[] {
     this.#xcr0 = state.xcr0 === null ? null : BigInt(state.xcr0);
     this.#sequence = 1;
-    for (const [index, value] of Object.entries(state.written)) this.#written.set(Number(index), BigInt(value));
-    const carried: MsrValue[] = state.listed.map(({ index, value }) => ({
+    const carried: MsrValue[] = state.msrs.map(({ index, value }) => ({
       index: parseHex32(index),
       value: parseHex64(value),
     }));
-    return setMsrs(this.#created.vcpus[0]!, carried, 0, step)
-      .filter(({ reason: { code } }) => code === 'msr-not-settable')
-      .map(({ reason }) => reason);
+    if (isOpen(this.identity))
+      return setMsrs(this.#created.vcpus[0]!, carried, 0, step)
+        .filter(({ reason: { code } }) => code === 'msr-not-settable')
+        .map(({ reason }) => reason);
+    const own = new Map(resetMsrs(this.identity).map(({ index, value }) => [index, value]));
+    for (const { index, value } of carried)
+      if (own.has(index) && own.get(index) !== value) this.#written.set(index, value);
+    // What only the monitor holds travels where it was written.
+    const travelling = travellingMsrs(this.identity, []);
+    const msrs = carried.filter(({ index }) => travelling.includes(index) || !own.has(index));
+    return strangeMsrs({ index: 0, msrs }, travelling, step);
   }
 }

@@ -1,12 +1,14 @@
 /** What the agent of a recorded host answers: the same operations as a real one's, on a guest that a capture answers for. */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { CpuidTable } from '../../../corpora/cpuid.js';
 import { InputError } from '../../../corpora/errors.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { writeFileWhole } from '../../../corpora/write-file.js';
+import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { recordedKvm } from '../../../reference-vmm/kvm/recorded.js';
 import { packFile, unpackFile } from '../agent/packed-file.js';
 import type { Outcome, Params } from '../agent/protocol.js';
@@ -25,8 +27,20 @@ interface Arrival {
 /** What a source may call it: the socket itself within a host, the near end of a bridge from another. */
 const endsOf = (socket: string): readonly string[] => [socket, nearSocket(socket)];
 
-export function recordedHandlers(host: HostCapabilities, links: Links): Handlers {
-  const kvm = recordedKvm(host);
+/** What a recorded kernel does wrong, for mutants. */
+export interface RecordedFaults {
+  /** The kernel as the monitor meets it. */
+  readonly kernel?: (kvm: Kvm) => Kvm;
+  /** What the guest is shown of a table that follows its state by the rules. */
+  readonly shows?: ((table: CpuidTable) => CpuidTable) | null;
+}
+
+export function recordedHandlers(
+  host: HostCapabilities,
+  links: Links,
+  { kernel = (kvm) => kvm, shows = null }: RecordedFaults = {},
+): Handlers {
+  const kvm = kernel(recordedKvm(host));
   let guest: RecordedGuest | null = null;
   let arrival: { readonly socket: string; readonly link: Arrival } | null = null;
 
@@ -34,7 +48,7 @@ export function recordedHandlers(host: HostCapabilities, links: Links): Handlers
   const create = (request: Params<'boot'>, step: string): readonly Reason[] => {
     if (request.fault) throw new InputError('recorded-host', 'a fault can be planted in a real kernel only');
     guest = null;
-    const made = RecordedGuest.create(kvm, host, request, step);
+    const made = RecordedGuest.create(kvm, host, request, step, shows);
     if (!(made instanceof RecordedGuest)) return made;
     guest = made;
     return [];

@@ -5,7 +5,7 @@ import { type HostSummary, RECORDED } from '../../../reports/result-log.js';
 import { openAgentHere } from '../agent/here.js';
 import type { AgentSession, Host } from '../host.js';
 import { summarizeHost } from '../summary.js';
-import { type Links, recordedHandlers } from './handlers.js';
+import { type Links, type RecordedFaults, recordedHandlers } from './handlers.js';
 import { openCapture } from './open-capture.js';
 
 /** Shared by all recorded hosts of this process: their guests move among them. */
@@ -16,7 +16,11 @@ export class RecordedHost implements Host {
   readonly capabilities: HostCapabilities;
   readonly concurrent = true;
 
-  constructor(name: string, capabilities: HostCapabilities) {
+  readonly #faults: RecordedFaults;
+
+  /** @param faults what the recorded kernel does wrong, for mutants */
+  constructor(name: string, capabilities: HostCapabilities, faults: RecordedFaults = {}) {
+    this.#faults = faults;
     this.capabilities = capabilities;
     this.summary = summarizeHost(`${RECORDED}${name}`, capabilities, 'recorded: nothing is booted');
   }
@@ -30,7 +34,7 @@ export class RecordedHost implements Host {
   /** An agent in this process, over the same protocol as any other. */
   open(): Promise<AgentSession> {
     // Guests move by `LINKS`: nothing goes through a socket.
-    return openAgentHere(recordedHandlers(this.capabilities, LINKS), async () => new PassThrough());
+    return openAgentHere(recordedHandlers(this.capabilities, LINKS, this.#faults), async () => new PassThrough());
   }
 
   warm(): Promise<AgentSession> {

@@ -1,0 +1,93 @@
+/** A life that loses nothing unseen: the guest writes what it may write, and goes on from its saved state in another machine. */
+import { join } from 'node:path';
+import { hex32, hex64 } from '../../corpora/hex.js';
+import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import { effectsOf } from '../../reference-vmm/cpu-model/msr-values.js';
+import type { Params } from '../hosts/agent/protocol.js';
+import { bootSteps, lastBootStep } from '../scenarios/boot.js';
+import type { Play, Stage, Step } from '../scenarios/scenario.js';
+
+/** In guest memory that the probe leaves alone; not enabled, so that the kernel only keeps the address. */
+const UNUSED = 0x3ff000n;
+
+/** What guests write: values that a CPU which has the MSR keeps to the bit, and that no reset value is. */
+const WRITES: readonly MsrValue[] = [
+  { index: 0x174, value: 0x10n },
+  { index: 0x175, value: 0x12345670n },
+  { index: 0x176, value: 0x23456780n },
+  { index: 0x1a0, value: 0x400009n },
+  { index: 0x200, value: 0xf0000006n },
+  { index: 0x201, value: 0xff0000800n },
+  { index: 0x277, value: 0x0007010600070401n },
+  { index: 0x2ff, value: 0xc06n },
+  { index: 0x4b564d01, value: UNUSED },
+  { index: 0x4b564d02, value: UNUSED },
+  { index: 0x4b564d03, value: UNUSED },
+  { index: 0x4b564d04, value: UNUSED },
+  { index: 0x4b564d05, value: 0n },
+  { index: 0x4b564d06, value: 0xf3n },
+  { index: 0xc0000081, value: 0x0023001000000000n },
+  { index: 0xc0000082, value: 0xffffffff81000000n },
+  { index: 0xc0000083, value: 0xffffffff81001000n },
+  { index: 0xc0000084, value: 0x47700n },
+  { index: 0xc0000102, value: 0xffff888000000000n },
+  { index: 0xc0000103, value: 7n },
+  { index: 0xc0010015, value: 0x1000000n },
+];
+
+const IA32_APIC_BASE = 0x1b;
+const X2APIC_LVT_TIMER = 0x832;
+const IA32_TSC_DEADLINE = 0x6e0;
+
+/** Arms a deadline that never comes: x2APIC mode, the timer's vector masked and in deadline mode (SDM vol. 3A 11.5.4.1). */
+const ARMS_DEADLINE: readonly MsrValue[] = [
+  { index: IA32_APIC_BASE, value: 0xfee00d00n },
+  { index: X2APIC_LVT_TIMER, value: 0x500ffn },
+  { index: IA32_TSC_DEADLINE, value: 1n << 56n },
+];
+
+const writesOf = ({ msrs, features }: CpuIdentity, asked: ReadonlySet<number>): readonly MsrValue[] => [
+  ...WRITES.filter(({ index }) => asked.has(index) && msrs.some((msr) => msr.index === index)),
+  ...(features.includes('x2apic') && features.includes('tsc-deadline') ? ARMS_DEADLINE : []),
+];
+
+/** What a mutant makes otherwise on the way. */
+export interface Way {
+  /** As whom the destination expects the guest; default: as it left. */
+  readonly arrivesAs?: Params<'boot'>['identity'];
+  /** What becomes of the file with the state. */
+  readonly stream?: (file: string) => void;
+}
+
+/** The last host of the path is the destination; all of them are in this process. */
+export const writtenMove = (identity: CpuIdentity, way: Way = {}): Play =>
+  async function* (stage: Stage): AsyncGenerator<Step> {
+    const file = join(stage.folder, 'guest.snapshot');
+    const [wrote, last] = yield* writtenGuest(identity, stage, file);
+    way.stream?.(file);
+    await using session = await stage.hosts.at(-1)!.open();
+    const request = { ...stage.request, identity: way.arrivesAs ?? stage.request.identity, file };
+    const outcome = await session.agent.call('restore', request);
+    yield { name: 'restore', outcome, like: { step: last, sameBoot: true }, wrote };
+  };
+
+/** Boots, writes, and saves. Gives what was written and the name of the last step. */
+async function* writtenGuest(
+  identity: CpuIdentity,
+  stage: Stage,
+  file: string,
+): AsyncGenerator<Step, [wrote: MsrValue[], last: string]> {
+  await using session = await stage.hosts[0]!.open();
+  yield* bootSteps(session.agent, stage);
+  const asked = new Set(stage.request.msrs.map(Number));
+  const wrote: MsrValue[] = [];
+  let last = lastBootStep(stage);
+  for (const msr of writesOf(identity, asked)) {
+    wrote.push(...effectsOf(msr));
+    last = `write-${hex32(msr.index)}`;
+    const outcome = await session.agent.call('write-msr', { index: hex32(msr.index), value: hex64(msr.value) });
+    yield { name: last, outcome, wrote: [...wrote] };
+  }
+  await session.agent.call('save', { file });
+  return [wrote, last];
+}
