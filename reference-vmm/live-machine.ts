@@ -10,6 +10,7 @@ import type { CpuIdentity } from '../corpora/identity.js';
 import type { GuestMemory } from './kvm/guest-memory.js';
 import type { DirtyLog } from './kvm/kvm.js';
 import { landingCount, nextLanding } from './kvm/vcpu-threads.js';
+import type { TravelFacts } from './migration/offer.js';
 import type { Machine, MachineEvent } from './monitor.js';
 import type { MachineCore } from './snapshot/machine-state.js';
 
@@ -28,6 +29,7 @@ export class LiveMachine implements Disposable {
   readonly machine: Machine;
   readonly #listeners = new Set<(event: LiveEvent) => void>();
   #state: RunState = 'paused';
+  #resets = 0;
   /** How often it was resumed. */
   #resumes = 0;
 
@@ -38,6 +40,11 @@ export class LiveMachine implements Disposable {
 
   get state(): RunState {
     return this.#state;
+  }
+
+  /** How often it was reset, each time with writes to memory that no dirty log notes. */
+  get resets(): number {
+    return this.#resets;
   }
 
   get identity(): CpuIdentity {
@@ -75,9 +82,18 @@ export class LiveMachine implements Disposable {
     this.machine.settle();
   }
 
+  /**
+   * Acts upon the events that came while it was being paused, and tells them: for whoever takes the state elsewhere, where nobody would.
+   * It may have ended then.
+   */
+  tellWaiting(): void {
+    for (let event = this.machine.poll(); event; event = this.machine.poll()) this.#act(event);
+  }
+
   /** The image anew, all vCPUs as at power-on; it runs on where it ran, and one that had ended is paused. Throws `MachineError`. */
   reset(): void {
     this.machine.reset();
+    this.#resets += 1;
     if (this.#state === 'running') this.machine.launch();
     else this.#state = 'paused';
   }
@@ -95,6 +111,15 @@ export class LiveMachine implements Disposable {
   /** Everything but memory. Precondition: it does not run. Takes under 1 ms for each vCPU. */
   saveCore(): MachineCore {
     return this.machine.saveCore();
+  }
+
+  /** What of it must fit where its state goes. One that runs stands still for it, under 1 ms: KVM answers for no vCPU that runs. */
+  travelFacts(): TravelFacts {
+    const ran = this.#state === 'running';
+    this.pause();
+    const facts = this.machine.travelFacts();
+    if (ran) this.resume();
+    return facts;
   }
 
   async #serve(resumes: number): Promise<void> {

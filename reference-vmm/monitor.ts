@@ -21,6 +21,7 @@ import type { VcpuExit } from './kvm/exit.js';
 import { GuestAddressError, type GuestMemory, gpa } from './kvm/guest-memory.js';
 import type { Kvm, MemoryImage, Vm } from './kvm/kvm.js';
 import { landingCount, nextLanding, waitForLanding } from './kvm/vcpu-threads.js';
+import type { TravelFacts } from './migration/offer.js';
 import { limitMsrs, msrLimitReasons } from './msr-limits.js';
 import { Processor } from './processor.js';
 import type { Realization, RealizeOptions } from './realize.js';
@@ -337,6 +338,12 @@ export class Machine implements Disposable {
     };
   }
 
+  /** What of this machine must fit where its state goes. */
+  travelFacts(): TravelFacts {
+    const devices = this.#bus.devices.map(({ name }) => name);
+    return { memoryBytes: this.memoryBytes, devices, ...this.#processors[0]!.travelFacts() };
+  }
+
   /**
    * Takes a state in place of `start`, on a machine that has not run. Gives a reason for everything that did not arrive as it left, and for
    * every CPUID bit in which the state's identity is another; with any the machine must not run. Throws `InputError` `other-machine` on
@@ -348,8 +355,11 @@ export class Machine implements Disposable {
     });
   }
 
-  /** `loadState` of a machine whose memory `fill` brings, or which has it already. */
-  loadCore(state: MachineCore, fill = (): void => undefined): Reason[] {
+  /**
+   * `loadState` of a machine whose memory `fill` brings, or which has it already. What is otherwise here and harms no promise of the pair goes
+   * into `notes`.
+   */
+  loadCore(state: MachineCore, fill = (): void => undefined, notes: Reason[] = []): Reason[] {
     if (state.memoryBytes !== this.memoryBytes)
       throw new InputError(
         'other-machine',
@@ -372,7 +382,7 @@ export class Machine implements Disposable {
     loadDevices(this.#bus.devices, state.devices);
     fill();
     this.#fresh = false;
-    const reasons = this.#processors.flatMap((processor) => processor.load(state.vcpus[processor.index]!));
+    const reasons = this.#processors.flatMap((processor) => processor.load(state.vcpus[processor.index]!, notes));
     // The guest goes on with the MSRs that it had, also where this kernel lists more.
     if (isOpen(this.identity))
       this.#vm.setMsrFilter(

@@ -6,6 +6,7 @@ import type { Reason } from '../corpora/verdict.js';
 import { isOpen, travellingMsrs } from './cpu-model/msrs.js';
 import type { MsrExit } from './kvm/exit.js';
 import type { Kvm, Vcpu, Vm } from './kvm/kvm.js';
+import type { TravelFacts } from './migration/offer.js';
 import { kernelMsrs } from './msr-limits.js';
 import { MsrPolicy } from './msr-policy.js';
 import { giveCpuid, type Realization, type RealizeOptions, realize } from './realize.js';
@@ -76,10 +77,19 @@ export class Processor {
    * Gives a reason for everything that did not arrive as it left. With an open pair the other side's kernel may list other MSRs: this one
    * takes all that come, or names them.
    */
-  load(state: VcpuState): Reason[] {
+  load(state: VcpuState, notes: Reason[] = []): Reason[] {
     const strange = isOpen(this.#identity) ? [] : strangeMsrs(state, this.#travelling());
     const unheld = this.msrPolicy.load(state.held).map((msr) => heldReason(msr, state.index));
-    return [...strange, ...unheld, ...giveVcpuState(this.vcpu, state)];
+    return [...strange, ...unheld, ...giveVcpuState(this.vcpu, state, 'destination', notes)];
+  }
+
+  /** What of this vCPU must fit where its state goes. */
+  travelFacts(): Pick<TravelFacts, 'msrs' | 'xsaveBytes' | 'tscKhz'> {
+    return {
+      msrs: this.#travelling(),
+      xsaveBytes: this.vcpu.getState('xsave').length,
+      tscKhz: this.vcpu.getTscKhz(),
+    };
   }
 
   /** Throws `MachineError` `msr-not-readable` where the kernel hides an MSR of the identity: a state without it would lose it. */

@@ -19,10 +19,10 @@ import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
-import { listenForMigration } from '../../reference-vmm/migration/destination.js';
+import { migrateIn } from '../../reference-vmm/migration/destination.js';
 import { migrateOut } from '../../reference-vmm/migration/source.js';
+import { connectMigration, listenForMigration } from '../../reference-vmm/migration/transport.js';
 import { readSnapshot, writeSnapshot } from '../../reference-vmm/snapshot/file.js';
-import type { MachineState } from '../../reference-vmm/snapshot/machine-state.js';
 import { type CompareContext, compareDumps, compareVcpu } from '../compare.js';
 import { createGuest, ProbeGuest } from '../hosts/agent/guest.js';
 import type { Outcome } from '../hosts/agent/protocol.js';
@@ -199,13 +199,16 @@ void t.test('ABI-STATE-003: migration: the guest sees what it saw', needsKvm, as
   await holds(
     t,
     closedPair,
-    keepsItsCpu(async (source, identity, destination) => {
-      const socket = join(folder, `socket-${ran}`);
-      const load = (state: MachineState): readonly Reason[] => destination.loadState(state);
-      const listening = await listenForMigration(socket, { realize: () => [], load });
-      const sent = await migrateOut(socket, identity, () => source.saveState());
-      assert.deepEqual(sent, { kind: 'sent' });
-      return [...(await listening.received)];
+    keepsItsCpu(async (source, _identity, destination) => {
+      const uri = `unix:${join(folder, `socket-${ran}`)}`;
+      const { connection } = await listenForMigration(uri);
+      const [sent, arrival] = await Promise.all([
+        migrateOut(source.live, await connectMigration(uri), uri),
+        migrateIn(await connection, uri, () => destination.live),
+      ]);
+      assert.equal(sent.kind, 'completed');
+      assert.equal(arrival.kind, 'arrived');
+      return [];
     }),
     { seed: 4, runs: 16 },
   );

@@ -26,6 +26,8 @@ export interface Faults {
   readonly hidesMsr?: (index: number) => boolean;
   /** What KVM_GET_MSR_INDEX_LIST answers. */
   readonly msrIndices?: (indices: readonly number[]) => readonly number[];
+  /** What the kernel says that a part of the state is. */
+  readonly getState?: (part: StatePart, bytes: Uint8Array) => Uint8Array;
   /** What arrives of a part of the state; null: nothing, unsaid; throw to refuse it. */
   readonly setState?: (part: StatePart, bytes: Uint8Array) => Uint8Array | null;
 }
@@ -67,7 +69,7 @@ const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   setRegs: (regs) => vcpu.setRegs(regs),
   getSregs: () => vcpu.getSregs(),
   setSregs: (sregs) => vcpu.setSregs(sregs),
-  getState: (part) => vcpu.getState(part),
+  getState: (part) => faults.getState?.(part, vcpu.getState(part)) ?? vcpu.getState(part),
   setState: (part, bytes) => {
     const arrives = faults.setState ? faults.setState(part, bytes) : bytes;
     if (arrives) vcpu.setState(part, arrives);

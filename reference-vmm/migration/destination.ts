@@ -1,92 +1,158 @@
-/** The destination of a migration: it realizes the identity before the source stops its guest, and refuses with every reason. */
-import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
-import { GuestAbiError, MachineError } from '../../corpora/errors.js';
-import type { CpuIdentity } from '../../corpora/identity.js';
+/** The destination of a migration: it makes the guest before the source stops it, takes all of it, and lets it run when told. */
+import type { Duplex } from 'node:stream';
+import { GuestAbiError } from '../../corpora/errors.js';
 import { requirementOf } from '../../corpora/requirements.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
+import { LiveMachine } from '../live-machine.js';
+import { ContainerError, type Section } from '../snapshot/container.js';
 import { MEMORY_LIMIT } from '../snapshot/file.js';
-import { type MachineState, readIdentity, readState } from '../snapshot/machine-state.js';
-import { Channel } from './channel.js';
+import { readCore } from '../snapshot/machine-state.js';
+import { Link } from './link.js';
+import { encodeJson, MESSAGE } from './messages.js';
+import { decodeOffer, type Offer, offerReasons } from './offer.js';
+import { receivePages } from './pages.js';
+import { DEFAULT_PARAMETERS } from './parameters.js';
 
-/** What makes the guest; each gives the reasons why not. After reasons, the caller ends what was made. */
-export interface Receiver {
-  /** Makes the guest of the identity, CPUID read back and compared. */
-  readonly realize: (identity: CpuIdentity) => readonly Reason[];
-  /** Gives it the state. */
-  readonly load: (state: MachineState) => readonly Reason[];
+/** Makes the machine that is offered, CPUID read back and compared; or gives every reason why not. */
+export type Realizer = (offer: Offer) => LiveMachine | readonly Reason[];
+
+export type Arrival =
+  /** The machine has the guest, and runs it where it ran; `notes` is what went otherwise without harm. */
+  | { readonly kind: 'arrived'; readonly machine: LiveMachine; readonly notes: readonly Reason[] }
+  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
+
+export interface ReceiveOptions {
+  /** Milliseconds for which the source may be silent. */
+  readonly silenceMs?: number;
 }
 
-export interface Listening {
-  /** Resolves with no reasons once the guest is here, else with why it was refused. Throws `MachineError` where nothing came in time. */
-  readonly received: Promise<readonly Reason[]>;
-  close(): void;
-}
-
-/** Listens on a unix socket for one migration. Resolves once it listens. */
-export async function listenForMigration(path: string, receiver: Receiver, deadlineMs = 30_000): Promise<Listening> {
-  const server = createServer();
-  server.listen(path);
+/**
+ * Takes one migration over `duplex`. The guest runs only where this gives `arrived`: the machine is disposed of on every other path, and the
+ * source has been told why, or the link is gone. Throws `MachineError` `migration-link` where the link broke before the hand-over, `ContainerError`
+ * on a stream that is none.
+ */
+export async function migrateIn(
+  duplex: Duplex,
+  name: string,
+  realize: Realizer,
+  { silenceMs = DEFAULT_PARAMETERS['silence-limit'] }: ReceiveOptions = {},
+): Promise<Arrival> {
+  const link = new Link(duplex, name, 'destination');
   try {
-    await once(server, 'listening');
-  } catch (error) {
-    throw new MachineError('migration-link', `cannot listen on ${path}: ${(error as NodeJS.ErrnoException).code}`, {
-      given: path,
-      cause: error,
+    return await new Incoming(link, realize, silenceMs).run();
+  } finally {
+    link.close();
+  }
+}
+
+class Incoming {
+  readonly #link: Link;
+  readonly #realize: Realizer;
+  readonly #silenceMs: number;
+
+  constructor(link: Link, realize: Realizer, silenceMs: number) {
+    this.#link = link;
+    this.#realize = realize;
+    this.#silenceMs = silenceMs;
+  }
+
+  async run(): Promise<Arrival> {
+    try {
+      return await this.#receive();
+    } catch (error) {
+      // The source hears why, unless it is gone.
+      if (error instanceof ContainerError) await this.#refuse(toReasons(error)).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #receive(): Promise<Arrival> {
+    const offer = decodeOffer(await this.#link.receive([MESSAGE.offer], this.#silenceMs), this.#link.name);
+    const made = this.#make(offer);
+    if (!(made instanceof LiveMachine)) return this.#refuse(made);
+    const machine = made;
+    try {
+      await this.#send(MESSAGE.accepted, []);
+      const notes: Reason[] = [];
+      const reasons = await this.#take(machine, offer, notes);
+      if (reasons.length > 0) {
+        machine[Symbol.dispose]();
+        return await this.#refuse(reasons);
+      }
+      await this.#send(MESSAGE.loaded, notes);
+      await this.#run(machine);
+      return { kind: 'arrived', machine, notes };
+    } catch (error) {
+      machine[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** A machine whose state the source's fits; else the reasons. */
+  #make(offer: Offer): LiveMachine | readonly Reason[] {
+    if (offer.memoryBytes > MEMORY_LIMIT)
+      throw new ContainerError(
+        this.#link.name,
+        `guest memory of ${offer.memoryBytes} bytes, at most ${MEMORY_LIMIT} are allowed`,
+      );
+    return orReasons(() => {
+      const made = this.#realize(offer);
+      if (!(made instanceof LiveMachine)) return made;
+      const reasons = offerReasons(offer, made.travelFacts());
+      if (reasons.length === 0) return made;
+      made[Symbol.dispose]();
+      return reasons;
     });
   }
-  const received = receiveOne(server, path, receiver, deadlineMs).finally(() => server.close());
-  received.catch(() => undefined);
-  return { received, close: () => server.close() };
-}
 
-async function receiveOne(
-  server: Server,
-  path: string,
-  receiver: Receiver,
-  deadlineMs: number,
-): Promise<readonly Reason[]> {
-  const channel = new Channel(await accept(server, path, deadlineMs), path);
-  try {
-    const offered = readIdentity(await channel.receive('offer', deadlineMs), path);
-    const refusal = reasonsOf(() => receiver.realize(offered));
-    await channel.reply(refusal);
-    if (refusal.length > 0) return refusal;
-    const reasons = await loadState(channel, path, receiver, deadlineMs);
-    await channel.reply(reasons);
-    return reasons;
-  } finally {
-    channel.close();
+  /** Memory and state. Gives the reasons why it does not fit. */
+  async #take(machine: LiveMachine, { identity }: Offer, notes: Reason[]): Promise<readonly Reason[]> {
+    const memory = machine.memory.regions[0]!.bytes;
+    for (;;) {
+      const section = await this.#link.receive([MESSAGE.pages, MESSAGE.machine], this.#silenceMs);
+      if (section.type === MESSAGE.pages) {
+        receivePages(section.payload as Buffer, memory, this.#link.name);
+        continue;
+      }
+      const sections: Section[] = [section];
+      for (const _ of identity.vcpus) sections.push(await this.#link.receive([MESSAGE.vcpu], this.#silenceMs));
+      const core = readCore(identity, sections, this.#link.name, MEMORY_LIMIT);
+      return orReasons(() => machine.machine.loadCore(core, () => undefined, notes));
+    }
   }
-}
 
-async function loadState(
-  channel: Channel,
-  path: string,
-  receiver: Receiver,
-  deadlineMs: number,
-): Promise<readonly Reason[]> {
-  const sections = await channel.receive('state', deadlineMs);
-  return reasonsOf(() => receiver.load(readState(sections, path, MEMORY_LIMIT)));
+  /** From `go` on the guest is here, whatever becomes of the link. */
+  async #run(machine: LiveMachine): Promise<void> {
+    const go = await this.#link.receive([MESSAGE.go], this.#silenceMs);
+    if (go.payload[0]) machine.resume();
+    try {
+      await this.#link.send(MESSAGE.running, new Uint8Array(0), this.#silenceMs);
+    } catch {
+      // The source reports that it does not know; the guest runs.
+    }
+  }
+
+  #send(type: number, reasons: readonly Reason[]): Promise<void> {
+    return this.#link.send(type, encodeJson(reasons), this.#silenceMs);
+  }
+
+  async #refuse(reasons: readonly Reason[]): Promise<Arrival> {
+    await this.#send(MESSAGE.refused, reasons);
+    return { kind: 'refused', reasons };
+  }
 }
 
 /** An expected error on this side (KVM fails, the state contradicts itself) is a refusal that the source must hear. */
-function reasonsOf(take: () => readonly Reason[]): readonly Reason[] {
+function orReasons<T>(take: () => T): T | readonly Reason[] {
   try {
     return take();
   } catch (error) {
     if (!(error instanceof GuestAbiError)) throw error;
-    const requirement = requirementOf(error.code) ?? 'ABI-STATE-002';
-    return [reason({ code: error.code, requirement, step: 'destination', message: error.message })];
+    return toReasons(error);
   }
 }
 
-async function accept(server: Server, path: string, deadlineMs: number): Promise<Socket> {
-  const signal = AbortSignal.timeout(deadlineMs);
-  try {
-    const [socket] = (await once(server, 'connection', { signal })) as [Socket];
-    return socket;
-  } catch {
-    throw new MachineError('migration-link', `nothing came over ${path} within ${deadlineMs} ms`, { given: path });
-  }
+function toReasons({ code, message }: GuestAbiError): readonly Reason[] {
+  const requirement = requirementOf(code) ?? 'ABI-STATE-002';
+  return [reason({ code, requirement, step: 'destination', message })];
 }

@@ -1,57 +1,285 @@
-/** The source of a migration: it lets go only once the destination has the guest. */
-import { once } from 'node:events';
-import { connect } from 'node:net';
+/** The source of a migration: it copies the memory of the running guest, and lets go only once the destination has all of it. */
+import type { Duplex } from 'node:stream';
 import { MachineError } from '../../corpora/errors.js';
-import type { CpuIdentity } from '../../corpora/identity.js';
 import type { Reason } from '../../corpora/verdict.js';
-import { identitySection, type MachineState, stateSections } from '../snapshot/machine-state.js';
-import { Channel } from './channel.js';
+import type { DirtyLog } from '../kvm/kvm.js';
+import type { LiveMachine } from '../live-machine.js';
+import { coreSections, PAGE_BYTES } from '../snapshot/machine-state.js';
+import { Link } from './link.js';
+import { decodeJson, MESSAGE, readReasons } from './messages.js';
+import { encodeOffer } from './offer.js';
+import { Pace } from './pace.js';
+import { PageBatch, pagesIn, SentMemory } from './pages.js';
+import { DEFAULT_PARAMETERS, type MigrationParameters } from './parameters.js';
+import { MigrationProgress } from './progress.js';
 
 export type MigrationEnd =
-  | { readonly kind: 'sent' }
-  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
+  /** The destination has the guest; `notes` is what went otherwise there without harm. The machine here is to be disposed. */
+  | { readonly kind: 'completed'; readonly notes: readonly Reason[] }
+  /** The destination cannot take it. The guest runs on here, as after `cancelled`. */
+  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] }
+  | { readonly kind: 'cancelled' };
+
+export interface MigrateOptions {
+  readonly parameters?: MigrationParameters;
+  /** Cancels, up to the hand-over; from there on it does nothing. */
+  readonly signal?: AbortSignal;
+  readonly progress?: MigrationProgress;
+}
+
+/** Milliseconds in which a destination's last word is here, or never comes. */
+const LAST_WORD_MS = 200;
+/** Milliseconds that registers, devices and answers take beside memory. */
+const STATE_MS = 2;
 
 /**
- * Offers the identity; where the destination can give it, takes the state of the stopped guest by `takeState` and sends it.
- * After `sent` the caller must end its guest; after `refused` the guest is still the caller's. Throws `MachineError` `migration-link` where the link
- * broke before the state was sent, and `migration-unknown` where it broke after: the guest must then stay stopped, since it may run at the destination.
+ * Migrates a machine, running or paused, over `duplex` to a destination that listens. `name` is what the user calls the link.
+ *
+ * Whatever ends it before the hand-over, the machine is afterwards as it was: it runs if it ran. Throws `MachineError`
+ * `migration-link` or `migration-not-converging` then, `guest-ended` where the guest ended meanwhile, `ContainerError` where the destination does
+ * not speak this protocol; and `migration-unknown` where the link broke after the hand-over: the machine then stays paused, since the guest may run
+ * at the destination.
  */
 export async function migrateOut(
-  path: string,
-  identity: CpuIdentity,
-  takeState: () => MachineState,
-  deadlineMs = 30_000,
+  machine: LiveMachine,
+  duplex: Duplex,
+  name: string,
+  { parameters = DEFAULT_PARAMETERS, signal, progress = new MigrationProgress() }: MigrateOptions = {},
 ): Promise<MigrationEnd> {
-  const socket = connect(path);
+  const link = new Link(duplex, name, 'source');
+  const cancel = (): void => link.abort(new Cancelled());
+  signal?.addEventListener('abort', cancel);
+  if (signal?.aborted) cancel();
+  const migration = new Outgoing(machine, link, parameters, progress, () =>
+    signal?.removeEventListener('abort', cancel),
+  );
   try {
-    await once(socket, 'connect');
+    const end = await migration.run();
+    progress.end(end.kind === 'completed' ? 'completed' : 'failed');
+    return end;
   } catch (error) {
-    throw new MachineError('migration-link', `cannot reach ${path}: ${(error as NodeJS.ErrnoException).code}`, {
-      given: path,
-      cause: error,
-    });
-  }
-  const channel = new Channel(socket, path);
-  try {
-    await channel.send('offer', [identitySection(identity)]);
-    const refusal = await channel.receiveReply(deadlineMs);
-    if (refusal.length > 0) return { kind: 'refused', reasons: refusal };
-    await channel.send('state', stateSections(takeState()));
-    const answer = await receiveConfirmation(channel, deadlineMs);
-    return answer.length > 0 ? { kind: 'refused', reasons: answer } : { kind: 'sent' };
+    if (error instanceof Cancelled) {
+      progress.end('cancelled');
+      return { kind: 'cancelled' };
+    }
+    progress.end((error as MachineError).code === 'migration-unknown' ? 'unknown' : 'failed');
+    throw error;
   } finally {
-    channel.close();
+    signal?.removeEventListener('abort', cancel);
+    link.close();
   }
 }
 
-async function receiveConfirmation(channel: Channel, deadlineMs: number): Promise<readonly Reason[]> {
-  try {
-    return await channel.receiveReply(deadlineMs);
-  } catch (error) {
-    throw new MachineError(
-      'migration-unknown',
-      `the state was sent and no confirmation came (${(error as Error).message}): the guest may run at the destination and stays stopped here`,
-      { cause: error },
-    );
+class Cancelled extends Error {}
+class Refused extends Error {
+  readonly reasons: readonly Reason[];
+
+  constructor(reasons: readonly Reason[]) {
+    super('refused');
+    this.reasons = reasons;
   }
+}
+
+class Outgoing {
+  readonly #machine: LiveMachine;
+  readonly #link: Link;
+  readonly #parameters: MigrationParameters;
+  readonly #progress: MigrationProgress;
+  /** Called at the hand-over: nothing can be cancelled any more. */
+  readonly #onHandOver: () => void;
+  readonly #sent = new SentMemory();
+  readonly #batch = new PageBatch();
+  readonly #pace: Pace;
+  /** Pages that were written and not looked at since. */
+  #written: Uint8Array;
+  /** Of the machine, when the log was read last. */
+  #resets = 0;
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(
+    machine: LiveMachine,
+    link: Link,
+    parameters: MigrationParameters,
+    progress: MigrationProgress,
+    onHandOver: () => void,
+  ) {
+    this.#machine = machine;
+    this.#link = link;
+    this.#parameters = parameters;
+    this.#progress = progress;
+    this.#onHandOver = onHandOver;
+    this.#pace = new Pace(parameters['max-bandwidth']);
+    this.#written = new Uint8Array(Math.ceil(this.#pages / 8));
+  }
+
+  get #ram(): Uint8Array {
+    return this.#machine.memory.regions[0]!.bytes;
+  }
+
+  get #pages(): number {
+    return this.#machine.memory.regions[0]!.bytes.length / PAGE_BYTES;
+  }
+
+  async run(): Promise<MigrationEnd> {
+    try {
+      await this.#offer();
+      await this.#copyAndStop();
+    } catch (error) {
+      if (error instanceof Refused) return { kind: 'refused', reasons: error.reasons };
+      throw error;
+    }
+    return { kind: 'completed', notes: this.#notes };
+  }
+
+  #notes: readonly Reason[] = [];
+
+  async #offer(): Promise<void> {
+    const { identity } = this.#machine;
+    await this.#send(MESSAGE.offer, encodeOffer({ identity, ...this.#machine.travelFacts() }));
+    await this.#answer(MESSAGE.accepted);
+    this.#progress.accepted();
+  }
+
+  async #copyAndStop(): Promise<void> {
+    using log = this.#machine.openDirtyLog();
+    const ran = this.#machine.state === 'running';
+    if (ran) await this.#copyWhileItRuns(log);
+    this.#progress.stop();
+    this.#machine.pause();
+    try {
+      this.#machine.tellWaiting();
+      this.#checkThatItLives();
+      await this.#handOver(log, ran);
+    } catch (error) {
+      if (ran && (error as MachineError).code !== 'migration-unknown') this.#resume();
+      throw error;
+    }
+  }
+
+  /** Unless it ended. */
+  #resume(): void {
+    if (this.#machine.state === 'paused') this.#machine.resume();
+  }
+
+  #checkThatItLives(): void {
+    if (this.#machine.state === 'ended')
+      throw new MachineError('guest-ended', 'the guest ended while it was being migrated: nothing was handed over');
+  }
+
+  /** Rounds over what was written, until what is left can be sent within the downtime limit. */
+  async #copyWhileItRuns(log: DirtyLog): Promise<void> {
+    const { 'downtime-limit': limit, 'max-rounds': most, 'when-not-converging': policy } = this.#parameters;
+    const progress = this.#progress;
+    for (let left = this.#collect(log); ; ) {
+      const looked = left;
+      const start = performance.now();
+      const before = progress.transferred;
+      await this.#sendWritten(true);
+      const ms = Math.max(performance.now() - start, 0.1);
+      progress.rounds++;
+      progress.bandwidth = ((progress.transferred - before) / ms) * 1000;
+      left = this.#collect(log);
+      progress.dirtyPagesRate = (left / ms) * 1000;
+      progress.expectedDowntime = STATE_MS + (looked === 0 ? 0 : (left * ms) / looked);
+      this.#checkThatItLives();
+      // The first round looks at all of memory, most of it zero: it does not say what a written page costs.
+      if (left === 0 || (progress.rounds > 1 && progress.expectedDowntime <= limit)) return;
+      if (progress.rounds < most) continue;
+      if (policy === 'stop') return;
+      throw new MachineError(
+        'migration-not-converging',
+        `after ${most} rounds ${left} pages are left, ${progress.expectedDowntime.toFixed(0)} ms of downtime where ${limit} ms are allowed: the guest runs on here`,
+      );
+    }
+  }
+
+  /** Takes the log into `#written`. Gives the number of pages that stand there. */
+  #collect(log: DirtyLog): number {
+    const noted = log.take();
+    for (let i = 0; i < this.#written.length; i++) this.#written[i]! |= noted[i]!;
+    // A reset loads the image anew, past the log.
+    if (this.#machine.resets !== this.#resets) this.#written.fill(0xff);
+    this.#resets = this.#machine.resets;
+    const left = countPages(this.#written, this.#pages);
+    this.#progress.remaining = left * PAGE_BYTES;
+    return left;
+  }
+
+  /** Sends the pages of `#written`, while the guest runs within the bandwidth limit. */
+  async #sendWritten(paced: boolean): Promise<void> {
+    const written = this.#written;
+    this.#written = new Uint8Array(written.length);
+    let looked = 0;
+    for (const page of pagesIn(written, this.#pages)) {
+      this.#sent.add(this.#batch, this.#ram, page);
+      if (this.#batch.full) await this.#sendBatch(paced);
+      // The event loop serves the guest and hears of a cancellation, also where nothing has to be sent.
+      if (++looked % LOOKS_A_TURN === 0 && paced) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    if (!this.#batch.empty) await this.#sendBatch(paced);
+    await this.#sending;
+    this.#progress.pages = { ...this.#sent.counts };
+    this.#progress.remaining = 0;
+  }
+
+  /** Hands a batch to the link; the next is filled while it goes. */
+  async #sendBatch(paced: boolean): Promise<void> {
+    const payload = this.#batch.take();
+    await this.#sending;
+    this.#sending = this.#send(MESSAGE.pages, payload);
+    this.#sending.catch(() => undefined);
+    const ms = paced ? this.#pace.restAfter(payload.length) : 0;
+    if (ms >= 1) await this.#link.rest(ms);
+  }
+
+  /** The rest of memory, the state, and the guest. Precondition: the machine stands still. */
+  async #handOver(log: DirtyLog, ran: boolean): Promise<void> {
+    this.#collect(log);
+    await this.#sendWritten(false);
+    for (const { type, payload } of coreSections(this.#machine.saveCore())) await this.#send(type, payload);
+    this.#notes = await this.#answer(MESSAGE.loaded);
+    this.#onHandOver();
+    try {
+      await this.#send(MESSAGE.go, Uint8Array.of(ran ? 1 : 0));
+      await this.#answer(MESSAGE.running);
+    } catch (error) {
+      throw new MachineError(
+        'migration-unknown',
+        `the guest was handed over and no confirmation came (${(error as Error).message}): it may run at the destination and stays stopped here`,
+        { cause: error },
+      );
+    }
+  }
+
+  async #send(type: number, payload: Uint8Array): Promise<void> {
+    try {
+      await this.#link.send(type, payload, this.#parameters['silence-limit']);
+    } catch (error) {
+      throw await this.#lastWord(error);
+    }
+    this.#progress.transferred += payload.length;
+  }
+
+  /** A destination that gives up between its answers says why, and closes the link. */
+  async #lastWord(error: unknown): Promise<unknown> {
+    if (error instanceof Cancelled) return error;
+    return this.#answer(MESSAGE.refused, LAST_WORD_MS).catch((why: unknown) => (why instanceof Refused ? why : error));
+  }
+
+  /** The notes of the answer. */
+  async #answer(wanted: number, deadlineMs = this.#parameters['silence-limit']): Promise<readonly Reason[]> {
+    const section = await this.#link.receive([wanted, MESSAGE.refused], deadlineMs);
+    const reasons = section.payload.length === 0 ? [] : decodeJson(section, this.#link.name, readReasons);
+    if (section.type === MESSAGE.refused) throw new Refused(reasons);
+    return reasons;
+  }
+}
+
+/** Pages that are looked at between two turns of the event loop: some milliseconds. */
+const LOOKS_A_TURN = 1024;
+
+function countPages(bitmap: Uint8Array, pages: number): number {
+  let count = 0;
+  for (const _ of pagesIn(bitmap, pages)) count++;
+  return count;
 }

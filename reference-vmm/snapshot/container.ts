@@ -18,14 +18,7 @@ import { InputError } from '../../corpora/errors.js';
 
 const MAGIC = Buffer.from('guestabi', 'latin1');
 export const CONTAINER_VERSION = 2;
-export const CONTAINER_KIND = {
-  snapshot: 1,
-  offer: 2,
-  state: 3,
-  reply: 4,
-  'migration stream': 5,
-  'migration return path': 6,
-} as const;
+export const CONTAINER_KIND = { snapshot: 1, 'migration stream': 2, 'migration return path': 3 } as const;
 export type ContainerKind = keyof typeof CONTAINER_KIND;
 
 export const HEADER_BYTES = 24;

@@ -1,11 +1,6 @@
 /** The state of a whole machine as a value, and its sections in a container. */
-import {
-  type CpuIdentity,
-  type CpuIdentityJson,
-  identityFromJson,
-  identityToJson,
-  type MsrValue,
-} from '../../corpora/identity.js';
+import { checkedDigits, checkedFields, checkedList, checkedNumber, checkedText } from '../../corpora/checked.js';
+import { type CpuIdentity, checkedIdentity, identityToJson, type MsrValue } from '../../corpora/identity.js';
 import type { VmClock } from '../kvm/kvm.js';
 import { ContainerError, type Section } from './container.js';
 import { TRAVELLING_PARTS, type TravellingPart, type VcpuState } from './vcpu-state.js';
@@ -82,7 +77,22 @@ export const stateSections = (state: MachineState): Section[] => [
 ];
 
 const msrToJson = ({ index, value }: MsrValue): MsrJson => [`${index}`, `${value}`];
-const msrFromJson = ([index, value]: MsrJson): MsrValue => ({ index: Number(index), value: BigInt(value) });
+
+const UINT32 = 0xffff_ffff;
+const UINT64 = 2n ** 64n - 1n;
+/** More than any kernel lists. */
+const MSR_CAP = 65_536;
+/** The largest part is XSAVE: 11 KB with AMX. */
+const PART_TEXT_CAP = 256 * 1024;
+
+const msrsFromJson = (list: unknown): MsrValue[] =>
+  checkedList(list, MSR_CAP, 'msrs').map((pair) => {
+    const [index, value] = checkedList(pair, 2, 'an MSR');
+    return {
+      index: Number(checkedDigits(index, BigInt(UINT32), 'msr')),
+      value: checkedDigits(value, UINT64, 'msr value'),
+    };
+  });
 
 const vcpuToJson = ({ index, tscKhz, parts, msrs, held }: VcpuState): VcpuJson => ({
   index,
@@ -107,7 +117,7 @@ function encodePages(pages: readonly Page[]): Uint8Array {
 export function readIdentity(sections: readonly Section[], what: string): CpuIdentity {
   const [first] = sections;
   if (first?.type !== SECTION.identity) throw new ContainerError(what, 'does not begin with a CPU identity');
-  return guard(what, 'CPU identity', () => identityFromJson(parse(first) as CpuIdentityJson));
+  return guard(what, 'CPU identity', () => checkedIdentity(parse(first)));
 }
 
 /**
@@ -134,38 +144,47 @@ export function readCore(
   if (order.join() !== wanted.join())
     throw new ContainerError(what, `has state sections ${order.join()}, needs ${wanted.join()}`);
   return guard(what, 'machine state', () => {
-    const { memoryBytes, clock, devices } = parse(sections[0]!) as MachineJson;
+    const { memoryBytes, clock: at, devices } = checkedFields(parse(sections[0]!), 'machine');
+    const clock = checkedFields(at, 'clock');
+    const time = (name: string): bigint => checkedDigits(clock[name], UINT64, name);
     if (
+      typeof memoryBytes !== 'number' ||
       !Number.isSafeInteger(memoryBytes) ||
       memoryBytes <= 0 ||
       memoryBytes % PAGE_BYTES !== 0 ||
       memoryBytes > memoryLimit
     )
-      throw new ContainerError(what, `guest memory of ${memoryBytes} bytes, at most ${memoryLimit} are allowed`);
+      throw new ContainerError(
+        what,
+        `guest memory of ${String(memoryBytes)} bytes, at most ${memoryLimit} are allowed`,
+      );
     return {
       identity,
       memoryBytes,
       clock: {
-        clock: BigInt(clock.clock),
-        realtime: BigInt(clock.realtime),
-        hostTsc: BigInt(clock.hostTsc),
-        flags: clock.flags,
+        ...{ clock: time('clock'), realtime: time('realtime'), hostTsc: time('hostTsc') },
+        flags: checkedNumber(clock.flags, UINT32, 'flags'),
       },
-      devices,
-      vcpus: sections.slice(1).map((section, i) => vcpuFromJson(parse(section) as VcpuJson, i, what)),
+      devices: checkedFields(devices, 'devices'),
+      vcpus: sections.slice(1).map((section, i) => vcpuFromJson(parse(section), i)),
     };
   });
 }
 
-function vcpuFromJson(vcpu: VcpuJson, index: number, what: string): VcpuState {
-  if (vcpu.index !== index) throw new ContainerError(what, `vCPU ${vcpu.index} stands in place ${index}`);
-  const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [name, Buffer.from(vcpu.parts[name], 'base64')];
+function vcpuFromJson(json: unknown, index: number): VcpuState {
+  const vcpu = checkedFields(json, 'vCPU');
+  if (vcpu.index !== index) throw new RangeError(`vCPU ${String(vcpu.index)} stands in place ${index}`);
+  const parts = checkedFields(vcpu.parts, 'parts');
+  const part = (name: TravellingPart): [TravellingPart, Uint8Array] => [
+    name,
+    Buffer.from(checkedText(parts[name], PART_TEXT_CAP, name), 'base64'),
+  ];
   return {
     index,
-    tscKhz: vcpu.tscKhz,
+    tscKhz: checkedNumber(vcpu.tscKhz, UINT32, 'tscKhz'),
     parts: Object.fromEntries(TRAVELLING_PARTS.map(part)) as Record<TravellingPart, Uint8Array>,
-    msrs: vcpu.msrs.map(msrFromJson),
-    held: vcpu.held.map(msrFromJson),
+    msrs: msrsFromJson(vcpu.msrs),
+    held: msrsFromJson(vcpu.held),
   };
 }
 

@@ -1,4 +1,5 @@
 /** A vCPU's state: taken whole, and given back whole or refused. Nothing is dropped silently. */
+import type { CpuidTable } from '../../corpora/cpuid.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { MsrValue } from '../../corpora/identity.js';
 import { msrLabel } from '../../corpora/msrs.js';
@@ -68,12 +69,12 @@ export function readableMsrs(vcpu: Vcpu, indices: readonly number[]): MsrValue[]
 
 /**
  * Gives a vCPU, whose CPUID is set, the state. Gives a reason for every part and every MSR that the kernel would not take or did not keep;
- * the vCPU must not run then.
+ * the vCPU must not run then. What is otherwise here and breaks no promise goes into `notes`.
  */
-export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination'): Reason[] {
+export function giveVcpuState(vcpu: Vcpu, state: VcpuState, step = 'destination', notes: Reason[] = []): Reason[] {
   const give = (parts: readonly TravellingPart[]) => parts.flatMap((part) => givePart(vcpu, state, part, step));
   return [
-    ...giveTscKhz(vcpu, state, step),
+    ...giveTscKhz(vcpu, state, step, notes),
     ...give(TRAVELLING_PARTS.filter((part) => part !== 'mp-state')),
     ...partTsc(vcpu, state),
     ...setMsrs(vcpu, inSetOrder(state.msrs), state.index, step).map(({ reason: why }) => why),
@@ -102,18 +103,27 @@ function reasonOf(set: () => void, facts: (error: KvmError) => ReasonFacts): Rea
   }
 }
 
-/** KVM takes a frequency within its tolerance (250 ppm) without TSC scaling; any other needs hardware that scales. */
-function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string): Reason[] {
+/**
+ * KVM takes a frequency within its tolerance (250 ppm) without TSC scaling; any other needs hardware that scales. Without it a guest that
+ * was told a frequency cannot run here; one that was not measures it anew, and that it changed is noted.
+ */
+function giveTscKhz(vcpu: Vcpu, { index, tscKhz }: VcpuState, step: string, notes: Reason[]): Reason[] {
   const own = vcpu.getTscKhz();
   if (own === tscKhz) return [];
-  return reasonOf(
+  const refusals = reasonOf(
     () => vcpu.setTscKhz(tscKhz),
     (error) => ({
       ...{ code: 'tsc-frequency', step, vcpu: index, layer: 'host-cpu' as const },
       message: `TSC of ${tscKhz} kHz, here ${own} kHz: ${error.message}`,
     }),
   );
+  if (pinsTsc(vcpu.getCpuid2())) return refusals;
+  notes.push(...refusals);
+  return [];
 }
+
+/** Whether the guest is told its TSC frequency: QEMU's `tsc-frequency` shows in leaf 0x40000010. */
+const pinsTsc = (cpuid: CpuidTable): boolean => cpuid.value(0x4000_0010, null, 'eax') !== 0;
 
 const TSC = 0x10;
 /** Further from any TSC than a second at any frequency. */

@@ -10,6 +10,7 @@ import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
 import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
+import { LiveMachine } from '../../../reference-vmm/live-machine.js';
 import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
 import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
 import type { Outcome, Params } from './protocol.js';
@@ -58,9 +59,12 @@ export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, s
 export class ProbeGuest implements Disposable {
   readonly #created: Created;
   readonly #deadlineMs: number;
+  /** The same machine, for operations during which it runs. Between operations it stands still. */
+  readonly live: LiveMachine;
 
   constructor(created: Created, deadlineMs = DUMP_DEADLINE_MS) {
     this.#created = created;
+    this.live = new LiveMachine(created.machine);
     this.#deadlineMs = deadlineMs;
   }
 
@@ -86,10 +90,6 @@ export class ProbeGuest implements Disposable {
     return this.#dump();
   }
 
-  get identity(): CpuIdentity {
-    return this.#created.machine.identity;
-  }
-
   saveState(): MachineState {
     return this.#created.machine.saveState();
   }
@@ -99,7 +99,7 @@ export class ProbeGuest implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#created.machine[Symbol.dispose]();
+    this.live[Symbol.dispose]();
   }
 
   async #dump(): Promise<Outcome> {

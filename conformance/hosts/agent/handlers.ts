@@ -7,8 +7,9 @@ import { type Reason, reason } from '../../../corpora/verdict.js';
 import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
-import { type Listening, listenForMigration } from '../../../reference-vmm/migration/destination.js';
+import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
 import { migrateOut } from '../../../reference-vmm/migration/source.js';
+import { connectMigration, listenForMigration } from '../../../reference-vmm/migration/transport.js';
 import { readSnapshot, writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
 import { withFault } from './faults.js';
 import { createGuest, identityOf, ProbeGuest } from './guest.js';
@@ -26,7 +27,7 @@ class KvmHandlers {
   readonly #open: () => Kvm;
   #kvm: Kvm | null = null;
   #guest: ProbeGuest | null = null;
-  #arriving: { listening: Listening; guest: () => ProbeGuest | null } | null = null;
+  #arriving: Promise<Arrival> | null = null;
 
   constructor(open: () => Kvm) {
     this.#open = open;
@@ -97,37 +98,45 @@ class KvmHandlers {
   }
 
   async #send({ socket }: Params<'send'>): Promise<Outcome | { kind: 'sent' }> {
-    const guest = this.#running();
-    const end = await migrateOut(socket, guest.identity, () => guest.saveState());
-    if (end.kind === 'refused') return refused(end.reasons);
-    this.#close();
-    return { kind: 'sent' };
+    const { live } = this.#running();
+    live.resume();
+    try {
+      const end = await migrateOut(live, await connectMigration(`unix:${socket}`), socket);
+      if (end.kind === 'refused') return refused(end.reasons);
+      this.#close();
+      return { kind: 'sent' };
+    } finally {
+      // Between operations a guest stands still.
+      live.pause();
+    }
   }
 
   async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
     this.#close();
-    let arrived: ProbeGuest | null = null;
-    const listening = await listenForMigration(inFolder(request.socket), {
-      realize: (identity) => {
+    const { connection } = await listenForMigration(`unix:${inFolder(request.socket)}`);
+    const arriving = connection.then((duplex) =>
+      migrateIn(duplex, request.socket, ({ identity }) => {
         const other = otherIdentity(identity.pair, request);
         if (other) return [other];
         const guest = this.#create(request, 'destination');
-        if (!(guest instanceof ProbeGuest)) return guest.kind === 'refused' ? guest.reasons : [];
-        arrived = guest;
-        return [];
-      },
-      load: (state) => arrived!.loadState(state),
-    });
-    this.#arriving = { listening, guest: () => arrived };
+        if (guest instanceof ProbeGuest) return guest.live;
+        return guest.kind === 'refused' ? guest.reasons : [];
+      }),
+    );
+    // It is told by `received`.
+    arriving.catch(() => undefined);
+    this.#arriving = arriving;
     return {};
   }
 
   async #received(): Promise<Outcome> {
     if (!this.#arriving) throw new InputError('not-listening', 'this agent listens for no migration');
-    const { listening, guest } = this.#arriving;
+    const arriving = this.#arriving;
     this.#arriving = null;
-    const reasons = await listening.received;
-    return reasons.length > 0 ? this.#refuse(reasons) : guest()!.command('dump');
+    const arrival = await arriving;
+    if (arrival.kind === 'refused') return this.#refuse(arrival.reasons);
+    arrival.machine.pause();
+    return this.#running().command('dump');
   }
 
   #refuse(reasons: readonly Reason[]): Outcome {
