@@ -75,7 +75,8 @@ export function contractOf(
 
 const isContractShape = (smp: string): smp is ContractShape => (CONTRACT_SHAPES as readonly string[]).includes(smp);
 
-function contractOfTable(table: ContractTable, smp: ContractShape): Contract {
+/** What a pair of this table shows in one shape. */
+export function contractOfTable(table: ContractTable, smp: ContractShape): Contract {
   const { evidence, rows, vcpus = [] } = table.smp[smp];
   const first = merge(table.smp['1'].rows.map(rowFromJson), smp === '1' ? [] : rows);
   const all = [{ apicId: 0, rows: [] as readonly CpuidRowJson[] }, ...vcpus];
@@ -198,6 +199,13 @@ class GrowingTable {
       smp: { '1': shape('1'), '8c4t2': shape('8c4t2') },
     };
   }
+}
+
+/** Every frozen pair of a file, with the table that it shows. */
+export function* frozenPairs(file: ContractFile): Generator<{ model: string; machine: string; table: ContractTable }> {
+  for (const table of file.tables)
+    for (const [model, machines] of Object.entries(table.pairs))
+      for (const machine of machines) yield { model, machine, table };
 }
 
 /** A contract file as it stands on disk. */

@@ -1,5 +1,5 @@
 /** Definitions: CPU models and machine types in QEMU's terms, read from their files only when asked for. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unknownName } from './errors.js';
 import { featureDictionary } from './features.js';
@@ -163,16 +163,31 @@ const BUILT_IN = packageFile('corpora');
 /** The definitions of one or several corpora folders; the later folder wins file by file. */
 export class Definitions {
   readonly #folders: readonly string[];
+  /** The lowest folder: complete, and held to its form when it was made. */
+  readonly #ground: string;
   readonly #files = new Map<string, unknown>();
 
-  /** @param folders corpora folders beside or over the built-in one */
-  constructor(folders: readonly string[] = []) {
-    this.#folders = [BUILT_IN, ...folders].reverse();
+  /**
+   * @param folders corpora folders beside or over the lowest one
+   * @param ground what they lie on: the built-in folder, or another state of it
+   */
+  constructor(folders: readonly string[] = [], ground: string = BUILT_IN) {
+    this.#folders = [ground, ...folders].reverse();
+    this.#ground = ground;
   }
 
   /** Takes a file as read, or read again as this. */
   put(path: string, value: unknown): void {
     this.#files.set(path, value);
+  }
+
+  /** The same folders with these files otherwise. */
+  changed(files: Iterable<readonly [path: string, value: unknown]>): Definitions {
+    const [ground, ...folders] = [...this.#folders].reverse();
+    const copy = new Definitions(folders, ground);
+    for (const [path, value] of this.#files) if (!path.startsWith('merged:')) copy.put(path, value);
+    for (const [path, value] of files) copy.put(path, value);
+    return copy;
   }
 
   get cpuClass(): CpuClassDefinition {
@@ -226,7 +241,29 @@ export class Definitions {
     const versioned = aliases[name] ?? name;
     const base = models[versioned] ? versioned : versioned.replace(/-v\d+$/, '');
     const path = `contracts/${base}.json`;
-    return this.#folders.some((folder) => existsSync(join(folder, path))) ? this.#read(path) : undefined;
+    const known = this.#files.has(path) || this.#folders.some((folder) => existsSync(join(folder, path)));
+    return known ? this.#read(path) : undefined;
+  }
+
+  /** The models that have a contract file, sorted. */
+  contractNames(): string[] {
+    const files = this.#folders
+      .map((folder) => join(folder, 'contracts'))
+      .filter((folder) => existsSync(folder))
+      .flatMap((folder) => readdirSync(folder));
+    const names = files.filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length));
+    return [...new Set(names)].sort();
+  }
+
+  /** The file of a path below the folders, where the last one that has it keeps it; undefined where none does. */
+  fileOf(path: string): string | undefined {
+    return this.#folders.map((folder) => join(folder, path)).find((file) => existsSync(file));
+  }
+
+  /** Holds a file to its form, as it is done for every file of a user's folder. Throws `InputError` `bad-corpora-file`. */
+  check(path: string): void {
+    const file = this.fileOf(path);
+    if (file !== undefined) this.#checked(path, file);
   }
 
   #read<T>(path: string): T {
@@ -252,10 +289,12 @@ export class Definitions {
   /** A file's content; that of a user's folder is checked first. Throws `InputError` `bad-corpora-file`. */
   #parsed<T>(folder: string, path: string): T {
     const file = join(folder, path);
-    const reviver = path.startsWith('contracts/') ? undefined : fromFile;
-    const text = readFileSync(file, 'utf8');
-    if (folder === BUILT_IN) return JSON.parse(text, reviver) as T;
-    const value = parsedText(text, reviver, file) as T & object;
+    if (folder !== this.#ground) return this.#checked(path, file) as T;
+    return parsedText(readFileSync(file, 'utf8'), reviverOf(path), file) as T;
+  }
+
+  #checked(path: string, file: string): unknown {
+    const value = parsedText(readFileSync(file, 'utf8'), reviverOf(path), file) as object;
     checkCorporaFile(path, value, file);
     const unknown = propertiesIn(value).find((name) => !this.#isProperty(name));
     if (unknown !== undefined) throw badFile(file, `QEMU has no CPU property '${unknown}'`);
@@ -281,6 +320,9 @@ function propertiesIn(value: object): string[] {
     ...[properties, ...versions.map((version) => version.properties)].flatMap((one) => Object.keys(one)),
   ];
 }
+
+/** Contracts hold hex strings, and no numbers. */
+const reviverOf = (path: string): typeof fromFile | undefined => (path.startsWith('contracts/') ? undefined : fromFile);
 
 function parsedText(text: string, reviver: typeof fromFile | undefined, file: string): unknown {
   try {

@@ -22,7 +22,21 @@ export function baseProperties(
   accelerator: Accelerator,
   deviations: readonly Pick<ReleaseDeviation, 'properties'>[] = [],
 ): PropertyMap {
-  const map = modelProperties(definitions, model);
+  const map = new Map(modelProperties(definitions, model));
+  for (const [name, value] of machineProperties(definitions, machine, model, accelerator, deviations))
+    map.set(name, value);
+  return map;
+}
+
+/** What accelerator, release and machine type set over the model's own properties. */
+function machineProperties(
+  definitions: Definitions,
+  machine: MachineChoice,
+  model: ModelChoice,
+  accelerator: Accelerator,
+  deviations: readonly Pick<ReleaseDeviation, 'properties'>[],
+): PropertyMap {
+  const map: PropertyMap = new Map();
   if (model.definition.versions[0]?.version !== 0) {
     const defaults = accelerator === 'kvm' ? machine.kvmDefaults : definitions.cpuClass.tcgDefaults;
     for (const [name, value] of Object.entries(defaults)) if (value !== null) map.set(name, value);
@@ -39,9 +53,21 @@ export function baseProperties(
   return map;
 }
 
+const modelTexts = new WeakMap<PropertyMap, string>();
+
+/** One text for all that `baseProperties` makes of a pair: pairs with equal texts, under whatever definitions, have equal properties. */
+export function propertiesText(
+  ...[definitions, machine, model, ...rest]: Required<Parameters<typeof baseProperties>>
+): string {
+  const own = modelProperties(definitions, model);
+  const known = modelTexts.get(own) ?? JSON.stringify([...own]);
+  modelTexts.set(own, known);
+  return known + JSON.stringify([...machineProperties(definitions, machine, model, ...rest)]);
+}
+
 const loaded = new WeakMap<Definitions, Map<string, PropertyMap>>();
 
-/** Class, model and versions: the same on every machine type, so made once per version. */
+/** Class, model and versions: the same on every machine type, so made once per version; not to be changed. */
 function modelProperties(definitions: Definitions, model: ModelChoice): PropertyMap {
   const cache = loaded.get(definitions) ?? new Map<string, PropertyMap>();
   loaded.set(definitions, cache);
@@ -55,7 +81,7 @@ function modelProperties(definitions: Definitions, model: ModelChoice): Property
     for (const version of model.versions) assign(map, version.properties);
     cache.set(key, map);
   }
-  return new Map(map);
+  return map;
 }
 
 function assign(map: PropertyMap, properties: Readonly<Record<string, PropertyValue>>): void {

@@ -1,5 +1,5 @@
 /** Resolves a pair to its CPU identity: the one entry to this folder. */
-import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
+import { builtInDefinitions, type Definitions, type PropertyValue } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity, MsrValue, SmpShape } from '../../corpora/identity.js';
@@ -14,7 +14,7 @@ import { type HostModel, hostFor, hostModelChoice, hostProperties, isHostModel, 
 import { chooseMachine, type MachineChoice } from './machine.js';
 import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
 import { resetMsrs } from './msrs.js';
-import { type Accelerator, applyOptions, baseProperties, type PropertyMap } from './properties.js';
+import { type Accelerator, applyOptions, baseProperties, type PropertyMap, propertiesText } from './properties.js';
 import { cpuidTables } from './table.js';
 
 export interface ResolveRequest {
@@ -55,15 +55,8 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const spec = typeof request.cpu === 'string' ? parseCpu(request.cpu) : request.cpu;
   const machine = chooseMachine(definitions, request.machine, request.release);
   if (isHostModel(spec.model)) return resolveHostModel(spec.model, spec, machine, definitions, request);
-  const model = chooseModel(definitions, machine, spec.model, request.release);
-  const release = request.release ?? oldestRelease(machine, model);
   const accelerator = request.accelerator ?? 'kvm';
-  const emulator = request.emulator ?? release ?? Object.keys(definitions.machineIndex.newest).at(-1)!;
-  const deviations = definitions.deviations.filter((one) =>
-    one.accelerator
-      ? accelerator === one.accelerator && one.releases.includes(emulator)
-      : release !== null && one.releases.includes(release),
-  );
+  const { model, release, deviations } = choosePair(definitions, machine, spec.model, { ...request, accelerator });
   const properties = baseProperties(definitions, machine, model, accelerator, deviations);
   const given = applyOptions(properties, spec.options, definitions);
   if (request.host) takeHostPhysBits(properties, request.host);
@@ -75,6 +68,54 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   refuseContradictions(properties, given, expansion, cacheSet !== undefined);
   const cpu = new ExpandedCpu({ properties, smp, board: machine.board, accelerator, behaviours, caches, cacheSet });
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
+}
+
+/** The model of a pair, the release whose word it is, and what that release or the emulator does otherwise. */
+function choosePair(
+  definitions: Definitions,
+  machine: MachineChoice,
+  name: string,
+  asked: Pick<ResolveRequest, 'release' | 'emulator'> & { readonly accelerator: Accelerator },
+) {
+  const model = chooseModel(definitions, machine, name, asked.release);
+  const release = asked.release ?? oldestRelease(machine, model);
+  const emulator = asked.emulator ?? release ?? Object.keys(definitions.machineIndex.newest).at(-1)!;
+  const deviations = definitions.deviations.filter((one) =>
+    one.accelerator
+      ? asked.accelerator === one.accelerator && one.releases.includes(emulator)
+      : release !== null && one.releases.includes(release),
+  );
+  return { model, release, deviations };
+}
+
+/** What a pair without overrides is made of, before anything is worked out. */
+export interface PairInputs {
+  /** Equal for pairs, of whatever definitions, that resolve to equal tables and MSRs in every SMP shape. */
+  readonly text: string;
+  /** Its properties before expansion. */
+  properties(): ReadonlyMap<string, PropertyValue>;
+}
+
+/** Looks up a pair without overrides, for KVM. Throws as `resolve` does. */
+export function pairInputs(machineName: string, name: string, definitions: Definitions): PairInputs {
+  const machine = chooseMachine(definitions, machineName);
+  const { model, deviations } = choosePair(definitions, machine, name, { accelerator: 'kvm' });
+  const { caches } = definitions;
+  const own = JSON.stringify([caches.models[model.versionName], machine.board, deviations.map(({ id }) => id)]);
+  const parts = [definitions, machine, model, 'kvm', deviations] as const;
+  return {
+    text: [propertiesText(...parts), own, textOf(caches.sets)].join('\n'),
+    properties: () => baseProperties(...parts),
+  };
+}
+
+const texts = new WeakMap<object, string>();
+
+/** JSON of a value that is asked for again and again. */
+function textOf(value: object): string {
+  const text = texts.get(value) ?? JSON.stringify(value);
+  texts.set(value, text);
+  return text;
 }
 
 const smpOf = ({ smp }: ResolveRequest, { board }: MachineChoice): SmpShape =>

@@ -1,0 +1,165 @@
+/** Every released pair before and after an edit of definitions: its frozen table against what it resolves to now. */
+import {
+  type ContractFile,
+  type ContractTable,
+  contractOfTable,
+  frozenPairs,
+} from '../../corpora/contracts.js';
+import type { Definitions } from '../../corpora/definitions.js';
+import { InputError } from '../../corpora/errors.js';
+import { type Reason, reason } from '../../corpora/verdict.js';
+import { DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
+import { listMachines, listModels } from '../../reference-vmm/cpu-model/resolve.js';
+import { msrDifferences, tableDifferences } from './differences.js';
+import { eachShape, type PairName, ResolvedPair, type ResolvedPairs, type ShapeTables } from './resolved.js';
+import type { ChangeKind } from './result.js';
+
+/** One released pair that is not as it was. */
+export interface PairChange extends PairName {
+  readonly kind: ChangeKind;
+  readonly reasons: readonly Reason[];
+}
+
+export interface DefinitionsComparison {
+  readonly unchanged: number;
+  readonly changes: readonly PairChange[];
+  /** Pairs that resolve now and have no contract in the base. */
+  readonly added: readonly PairName[];
+}
+
+/** Says which machine types and models are asked about. */
+export type PairFilter = (pair: PairName) => boolean;
+
+/** Contracts of the base against the definitions and contracts of the head. A pair is released where the base has a contract for it. */
+export function compareDefinitions(
+  base: Definitions,
+  head: Definitions,
+  resolved: ResolvedPairs,
+  wanted: PairFilter = () => true,
+): DefinitionsComparison {
+  const compare = new Comparison(base, head, resolved);
+  const changes: PairChange[] = [];
+  const released = new Set<string>();
+  for (const name of base.contractNames()) {
+    for (const { table, ...pair } of frozenPairs(base.contracts(name) as ContractFile)) {
+      if (!wanted(pair)) continue;
+      released.add(`${pair.machine}/${pair.model}`);
+      const found = compare.pair(pair, table, name);
+      if (found) changes.push({ ...pair, ...found });
+    }
+  }
+  const unchanged = released.size - changes.length;
+  const added = addedPairs(head, wanted).filter(({ machine, model }) => !released.has(`${machine}/${model}`));
+  return { unchanged, changes: [...changes, ...compare.newContracts(added)], added };
+}
+
+type Found = Pick<PairChange, 'kind' | 'reasons'> | null;
+
+/** Compares pairs; what two tables came to is kept, for most pairs share theirs. */
+class Comparison {
+  readonly #base: Definitions;
+  readonly #head: Definitions;
+  readonly #resolved: ResolvedPairs;
+  readonly #tables = new Map<ContractTable, ShapeTables>();
+  readonly #known = new Map<ContractTable, Map<unknown, Found>>();
+  readonly #headTables = new Map<string, ReadonlyMap<string, ContractTable>>();
+
+  constructor(base: Definitions, head: Definitions, resolved: ResolvedPairs) {
+    this.#base = base;
+    this.#head = head;
+    this.#resolved = resolved;
+  }
+
+  /** @param file the model whose contract file of the base has the pair */
+  pair(pair: PairName, table: ContractTable, file: string): Found {
+    const kept = this.#headContract(pair, file);
+    if (!kept) return { kind: 'contract-removed', reasons: [notFrozen(pair)] };
+    return this.#contracts(table, kept) ?? this.#definition(pair, table);
+  }
+
+  /** Contracts that the base has not: they must be what their pairs resolve to. */
+  newContracts(pairs: readonly PairName[]): PairChange[] {
+    return pairs.flatMap((pair): PairChange[] => {
+      const table = this.#headContract(pair, pair.model);
+      const found = table && this.#definition(pair, table);
+      return found ? [{ ...pair, ...found, kind: 'contract-wrong' }] : [];
+    });
+  }
+
+  #headContract({ machine, model }: PairName, file: string): ContractTable | undefined {
+    let tables = this.#headTables.get(file);
+    if (!tables) {
+      const contracts = this.#head.contracts(file) as ContractFile | undefined;
+      tables = new Map(
+        [...(contracts ? frozenPairs(contracts) : [])].map((one) => [`${one.machine}/${one.model}`, one.table]),
+      );
+      this.#headTables.set(file, tables);
+    }
+    return tables.get(`${machine}/${model}`);
+  }
+
+  /** A frozen table may gain pairs and evidence; its rows stay. */
+  #contracts(before: ContractTable, after: ContractTable): Found {
+    return this.#once(before, after, () => {
+      const reasons = tableDifferences(this.#tablesOf(before), this.#tablesOf(after), CONTRACT_FILE);
+      return reasons.length > 0 ? { kind: 'contract-changed', reasons } : null;
+    });
+  }
+
+  #definition(pair: PairName, table: ContractTable): Found {
+    const now = this.#resolved.of(pair, this.#head);
+    if (now instanceof InputError) return { kind: 'removed', reasons: [gone(pair, now)] };
+    const tables = this.#once(table, now, () => {
+      const reasons = tableDifferences(this.#tablesOf(table), now.tables, DEFINITIONS);
+      return reasons.length > 0 ? { kind: 'changed', reasons } : null;
+    });
+    const msrs = this.#msrs(pair, now);
+    return msrs.length > 0 ? { kind: 'changed', reasons: [...(tables?.reasons ?? []), ...msrs] } : tables;
+  }
+
+  /** Contracts hold no MSRs: the definitions of the base say what they were. */
+  #msrs(pair: PairName, now: ResolvedPair): Reason[] {
+    const before = this.#resolved.of(pair, this.#base);
+    if (before === now || !(before instanceof ResolvedPair)) return [];
+    return msrDifferences(before.identities, now.identities, DEFINITIONS);
+  }
+
+  #once(table: ContractTable, other: unknown, compare: () => Found): Found {
+    const known = this.#known.get(table) ?? new Map<unknown, Found>();
+    this.#known.set(table, known);
+    let found = known.get(other);
+    if (found === undefined) {
+      found = compare();
+      known.set(other, found);
+    }
+    return found;
+  }
+
+  #tablesOf(table: ContractTable): ShapeTables {
+    const known = this.#tables.get(table) ?? eachShape((smp) => contractOfTable(table, smp).vcpus);
+    this.#tables.set(table, known);
+    return known;
+  }
+}
+
+const CONTRACT_FILE = { prefix: 'contract', layer: 'monitor', name: 'edited contract' } as const;
+
+const notFrozen = ({ machine, model }: PairName): Reason =>
+  reason({
+    ...{ code: 'contract-removed', step: 'contract', layer: 'monitor' },
+    message: `${machine}/${model} has no contract any more`,
+  });
+
+const gone = ({ machine, model }: PairName, { message }: InputError): Reason =>
+  reason({
+    ...{ code: 'definition-removed', step: 'resolve', layer: 'monitor' },
+    message: `${machine}/${model} cannot be made any more: ${message}`,
+  });
+
+/** Pairs of machine types that promise something. */
+function addedPairs(head: Definitions, wanted: PairFilter): PairName[] {
+  return listMachines(head)
+    .filter(({ name }) => head.machine(name).follows !== true)
+    .flatMap(({ name: machine }) => listModels(machine, head).map(({ name: model }) => ({ machine, model })))
+    .filter(wanted);
+}

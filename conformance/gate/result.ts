@@ -1,0 +1,75 @@
+/** What a gate found: pairs whose guests would see something else, grouped by what did it. Every output of the gate is made from this. */
+import type { PropertyValue } from '../../corpora/definitions.js';
+import type { Reason } from '../../corpora/verdict.js';
+
+/** What happened to released pairs. */
+export const CHANGE_KINDS = [
+  /** The definitions resolve to another CPU. */
+  'changed',
+  /** The pair, or what it needs, is gone. */
+  'removed',
+  /** A frozen table was edited. */
+  'contract-changed',
+  /** A frozen pair has no contract any more. */
+  'contract-removed',
+  /** A new contract is not what its pair resolves to. */
+  'contract-wrong',
+  /** Only for templates: a bit that follows the host. */
+  'unpinned',
+] as const;
+export type ChangeKind = (typeof CHANGE_KINDS)[number];
+
+/** What was edited. */
+export interface Cause {
+  /** Below the root of the repository (or as given where there is none); null where no file was edited. */
+  readonly file: string | null;
+  /** 1-based, of the new file; null where it says nothing of one. */
+  readonly line: number | null;
+  /** The property, where it is one. */
+  readonly property: string | null;
+  readonly before: PropertyValue | undefined;
+  readonly after: PropertyValue | undefined;
+  /** One line for a person: `min-level 11 -> 4`. */
+  readonly text: string;
+}
+
+/** A compat property that gives a released machine type its CPU back, as QEMU writes it. */
+export interface CompatLine {
+  /** Machine types to whose compat properties it belongs: older ones inherit it. */
+  readonly machines: readonly string[];
+  /** `{ "Nehalem-x86_64-cpu", "min-level", "11" }`. */
+  readonly line: string;
+}
+
+/** Pairs that one cause changed in one way. */
+export interface GateFinding {
+  readonly kind: ChangeKind;
+  /** `pc-i440fx-2.3/Nehalem`; for templates what is compared. */
+  readonly pairs: readonly string[];
+  readonly models: readonly string[];
+  readonly machines: readonly string[];
+  readonly causes: readonly Cause[];
+  readonly reasons: readonly Reason[];
+  /** What it means to guests, in words. */
+  readonly effects: readonly string[];
+  readonly fix: readonly CompatLine[];
+}
+
+export type GateConclusion = 'holds' | 'broken' | 'nothing-compared';
+
+export interface GateResult {
+  /** `git:1a2b3c4 (origin/main)`, `qemu 5.2`. */
+  readonly base: string;
+  readonly head: string;
+  readonly totals: { readonly unchanged: number; readonly broken: number; readonly added: number };
+  readonly findings: readonly GateFinding[];
+  /** Machine types, versions and models that the base has not, with the number of their pairs. */
+  readonly added: readonly { readonly what: string; readonly pairs: number }[];
+  /** What a reader must know: what was not compared, what is not frozen yet. */
+  readonly notes: readonly string[];
+}
+
+export const concludeGate = ({ totals, findings }: GateResult): GateConclusion => {
+  if (findings.length > 0) return 'broken';
+  return totals.unchanged > 0 ? 'holds' : 'nothing-compared';
+};
