@@ -208,5 +208,13 @@ export function* frozenPairs(file: ContractFile): Generator<{ model: string; mac
       for (const machine of machines) yield { model, machine, table };
 }
 
+/** A contract file with nothing in it. */
+export const emptyContract = (model: string): ContractFile => ({
+  schema: 'guest-abi/contract/1',
+  model,
+  tables: [],
+  disagreements: [],
+});
+
 /** A contract file as it stands on disk. */
 export const contractText = (file: ContractFile): string => canonical(file);

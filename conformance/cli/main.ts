@@ -8,6 +8,7 @@ import { convertCommand } from './commands/convert.js';
 import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
 import { freezeCommand } from './commands/freeze.js';
+import { gateCommand } from './commands/gate.js';
 import { hostCommand } from './commands/host.js';
 import { importCommand } from './commands/import.js';
 import { labCommand } from './commands/lab.js';
@@ -37,6 +38,7 @@ const COMMANDS = [
   labCommand,
   importCommand,
   freezeCommand,
+  gateCommand,
   startCommand,
 ];
 

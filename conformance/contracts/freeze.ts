@@ -4,6 +4,7 @@ import {
   type ContractFile,
   type ContractShape,
   type Disagreement,
+  emptyContract,
   type FrozenPair,
   freeze,
 } from '../../corpora/contracts.js';
@@ -43,14 +44,6 @@ function frozenPair(
 
 const eachShape = <T>(make: (shape: ContractShape) => T): Record<ContractShape, T> =>
   Object.fromEntries(CONTRACT_SHAPES.map((shape) => [shape, make(shape)])) as Record<ContractShape, T>;
-
-/** A contract file with nothing in it. */
-const emptyContract = (model: string): ContractFile => ({
-  schema: 'guest-abi/contract/1',
-  model,
-  tables: [],
-  disagreements: [],
-});
 
 /**
  * Contract files, by model, after freezing machine types, in the order given, onto those that exist. Throws `InputError` (`contract-exists`) where a frozen table would change.

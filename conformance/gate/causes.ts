@@ -43,16 +43,26 @@ export class Causes {
   /** Never empty. */
   of(change: PairChange): Cause[] {
     if (change.kind.startsWith('contract-')) return [this.#contractCause(change)];
-    const files = this.#filesOf(change).flatMap((path) => this.#edit(path) ?? []);
+    const files = this.editedFiles(change).flatMap((path) => this.#edit(path) ?? []);
     const properties = this.#propertyCauses(change, files);
     if (properties.length > 0) return properties;
     if (files.length > 0) return files.map((file) => this.#fileCause(file));
     return [{ ...NO_PLACE, text: 'no definition was edited: the resolver shows another CPU than the contract' }];
   }
 
-  #contractCause({ model }: PairChange): Cause {
-    const aliases = { ...this.#base.modelIndex.aliases, ...this.#head.modelIndex.aliases };
-    const path = `contracts/${(aliases[model] ?? model).replace(/-v\d+$/, '')}.json`;
+  /** Paths below corpora/ of edited files that the pair may follow from. */
+  editedFiles(pair: PairName): string[] {
+    return this.#filesOf(pair).filter((path) => this.#edit(path) !== null);
+  }
+
+  /** The model whose contract file has the pair. */
+  contractFile({ model }: PairName): string {
+    const aliases = { ...this.#head.modelIndex.aliases, ...this.#base.modelIndex.aliases };
+    return (aliases[model] ?? model).replace(/-v\d+$/, '');
+  }
+
+  #contractCause(pair: PairName): Cause {
+    const path = `contracts/${this.contractFile(pair)}.json`;
     return this.#fileCause(this.#edit(path) ?? { path, before: null, after: null });
   }
 
@@ -73,7 +83,13 @@ export class Causes {
   #fileCause(file: EditedFile): Cause {
     const what = file.after === null ? 'is gone' : file.before === null ? 'is new' : 'was edited';
     const place = this.#place(file, null);
-    return { ...place, property: null, before: undefined, after: undefined, text: `${place.file ?? file.path} ${what}` };
+    return {
+      ...place,
+      property: null,
+      before: undefined,
+      after: undefined,
+      text: `${place.file ?? file.path} ${what}`,
+    };
   }
 
   #place(file: EditedFile | undefined, property: string | null): Pick<Cause, 'file' | 'line'> {

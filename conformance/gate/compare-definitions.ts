@@ -1,14 +1,9 @@
 /** Every released pair before and after an edit of definitions: its frozen table against what it resolves to now. */
-import {
-  type ContractFile,
-  type ContractTable,
-  contractOfTable,
-  frozenPairs,
-} from '../../corpora/contracts.js';
+import { type ContractFile, type ContractTable, contractOfTable, frozenPairs } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
-import { DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
+import { DEFINITIONS, EDITED_CONTRACT } from '../../reference-vmm/cpu-model/differences.js';
 import { listMachines, listModels } from '../../reference-vmm/cpu-model/resolve.js';
 import { msrDifferences, tableDifferences } from './differences.js';
 import { eachShape, type PairName, ResolvedPair, type ResolvedPairs, type ShapeTables } from './resolved.js';
@@ -101,7 +96,7 @@ class Comparison {
   /** A frozen table may gain pairs and evidence; its rows stay. */
   #contracts(before: ContractTable, after: ContractTable): Found {
     return this.#once(before, after, () => {
-      const reasons = tableDifferences(this.#tablesOf(before), this.#tablesOf(after), CONTRACT_FILE);
+      const reasons = tableDifferences(this.#tablesOf(before), this.#tablesOf(after), EDITED_CONTRACT);
       return reasons.length > 0 ? { kind: 'contract-changed', reasons } : null;
     });
   }
@@ -141,8 +136,6 @@ class Comparison {
     return known;
   }
 }
-
-const CONTRACT_FILE = { prefix: 'contract', layer: 'monitor', name: 'edited contract' } as const;
 
 const notFrozen = ({ machine, model }: PairName): Reason =>
   reason({

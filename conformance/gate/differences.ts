@@ -32,8 +32,8 @@ function shapeDifferences(
   if (before.length !== after.length)
     return [
       reason({
-        code: `${by.prefix}-vcpu-count`,
-        ...{ step, layer: by.layer, contract: `${before.length}`, guest: `${after.length}` },
+        ...{ code: 'definition-topology', step, layer: by.layer },
+        ...{ contract: `${before.length}`, guest: `${after.length}` },
         message: `${step}: contract has ${before.length} vCPUs, ${by.name} shows ${after.length}`,
       }),
     ];
@@ -46,7 +46,7 @@ function shapeDifferences(
 
 const apicIdReason = (vcpu: number, before: number, after: number, step: string, by: Alterer): Reason =>
   reason({
-    ...{ code: `${by.prefix}-apic-id`, step, vcpu, layer: by.layer, contract: hex32(before), guest: hex32(after) },
+    ...{ code: 'definition-topology', step, vcpu, layer: by.layer, contract: hex32(before), guest: hex32(after) },
     message: `APIC id of vCPU ${vcpu} (${step}): contract ${before}, ${by.name} shows ${after}`,
   });
 
@@ -62,13 +62,16 @@ export function msrDifferences(
       const message = `${msrLabel(index)}: contract ${old ?? 'none'}, ${by.name} shows ${now ?? 'none'}`;
       if (said.has(message)) return [];
       said.add(message);
-      const values = { contract: old, guest: now };
-      return [reason({ code: `${by.prefix}-msr`, step: `smp ${smp}`, layer: by.layer, msr: hex32(index), ...values, message })];
+      const place = { step: `smp ${smp}`, layer: by.layer, msr: hex32(index), contract: old, guest: now };
+      return [reason({ code: 'definition-msr-changed', ...place, message })];
     }),
   );
 }
 
-function differingMsrs(before: readonly MsrValue[], after: readonly MsrValue[]): [number, string | null, string | null][] {
+function differingMsrs(
+  before: readonly MsrValue[],
+  after: readonly MsrValue[],
+): [number, string | null, string | null][] {
   const [old, now] = [before, after].map((msrs) => new Map(msrs.map(({ index, value }) => [index, hex64(value)])));
   return [...new Set([...old!.keys(), ...now!.keys()])]
     .sort((a, b) => a - b)

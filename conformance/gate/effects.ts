@@ -36,8 +36,8 @@ export function effectsOf(reasons: readonly Reason[]): string[] {
   const gained = features.filter(({ guest, bit }) => bitIn(guest, bit));
   const lost = features.filter(({ guest, bit }) => !bitIn(guest, bit));
   return [
-    ...named(gained, 'appear: guests begin to use them, and can then no longer go to a host that shows the released CPU'),
-    ...named(lost, 'vanish: a guest that uses them fails (#UD, #GP) once it is moved or resumed here'),
+    ...named('find', gained, 'they begin to use it, and can then no longer go where the released CPU is shown'),
+    ...named('lose', lost, 'one that uses it fails (#UD, #GP) once it is moved or resumed here'),
     ...new Set(reasons.flatMap((why) => topicOf(why) ?? [])),
   ];
 }
@@ -47,11 +47,11 @@ const bitIn = (value: string | null, bit: number | null): boolean => ((Number(va
 
 const SHOWN = 12;
 
-function named(reasons: readonly Reason[], what: string): string[] {
+function named(verb: string, reasons: readonly Reason[], what: string): string[] {
   const names = [...new Set(reasons.map(({ feature }) => feature!))];
   if (names.length === 0) return [];
   const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : '';
-  return [`${names.slice(0, SHOWN).join(', ')}${more} ${what}`];
+  return [`guests ${verb} ${names.slice(0, SHOWN).join(', ')}${more}: ${what}`];
 }
 
 function topicOf({ leaf, register, feature, msr, code, message }: Reason): string | null {

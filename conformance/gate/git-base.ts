@@ -24,12 +24,12 @@ const TRUNKS = ['@{upstream}', 'origin/HEAD', 'origin/main', 'origin/master', 'm
  */
 export function gitBase(ref: string | undefined, folders: readonly string[]): GitBase {
   const root = realpathSync(rootOf(folders[0]!));
-  const chosen = ref ?? defaultRef(root);
+  const { ref: chosen, name } = ref === undefined ? defaultBase(root) : { ref, name: ref };
   const commit = commitOf(chosen, root);
   const copies = mkdtempSync(join(tmpdir(), 'guest-abi-gate-'));
   try {
     return {
-      name: `git:${commit.slice(0, 12)}${commit.startsWith(chosen) ? '' : ` (${chosen})`}`,
+      name: `git:${commit.slice(0, 12)}${commit.startsWith(name) ? '' : ` (${name})`}`,
       root,
       folders: folders.map((folder, i) => copyOf(folder, commit, join(copies, `${i}`))),
       [Symbol.dispose]: () => rmSync(copies, { recursive: true, force: true }),
@@ -51,15 +51,19 @@ function rootOf(folder: string): string {
 }
 
 /** An edit that is not committed yet begins at HEAD, and so does one on the trunk itself. */
-function defaultRef(root: string): string {
+function defaultBase(root: string): { ref: string; name: string } {
   const trunk = TRUNKS.find((name) => git(['rev-parse', '--verify', '-q', `${name}^{commit}`], root).status === 0);
   const base = trunk === undefined ? null : git(['merge-base', 'HEAD', trunk], root);
-  return base?.status === 0 ? base.stdout : 'HEAD';
+  if (base?.status !== 0 || base.stdout === git(['rev-parse', 'HEAD'], root).stdout)
+    return { ref: 'HEAD', name: 'HEAD' };
+  return { ref: base.stdout, name: `merge base with ${trunk}` };
 }
 
 function commitOf(ref: string, root: string): string {
   const option = ref.startsWith('-');
-  const { status, stdout } = option ? { status: 1, stdout: '' } : git(['rev-parse', '--verify', '-q', `${ref}^{commit}`], root);
+  const { status, stdout } = option
+    ? { status: 1, stdout: '' }
+    : git(['rev-parse', '--verify', '-q', `${ref}^{commit}`], root);
   if (status === 0) return stdout;
   const known = git(['for-each-ref', '--format=%(refname:short)'], root).stdout.split('\n');
   const nearest = nearestNames(ref, known);
@@ -101,6 +105,7 @@ export function git(
     encoding: 'utf8',
     maxBuffer: 1 << 30,
   });
-  if (error) throw new MachineError('program-missing', `cannot run git: ${error.message}`, { given: 'git', cause: error });
+  if (error)
+    throw new MachineError('program-missing', `cannot run git: ${error.message}`, { given: 'git', cause: error });
   return { status, stdout: stdout.replace(/\n$/, ''), stderr };
 }

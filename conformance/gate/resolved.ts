@@ -44,9 +44,19 @@ export const eachShape = <T>(make: (smp: ContractShape) => T): Record<ContractSh
 /** What pairs resolve to; shared between the definitions before and after an edit, which mostly agree. */
 export class ResolvedPairs {
   readonly #byInputs = new Map<string, ResolvedPair>();
+  readonly #byName = new WeakMap<Definitions, Map<string, ResolvedPair | InputError>>();
 
   /** An `InputError` as value where the pair does not exist or cannot be made. */
   of({ machine, model }: PairName, definitions: Definitions): ResolvedPair | InputError {
+    const known = this.#byName.get(definitions) ?? new Map<string, ResolvedPair | InputError>();
+    this.#byName.set(definitions, known);
+    const name = `${machine}/${model}`;
+    const pair = known.get(name) ?? this.#resolved(machine, model, definitions);
+    known.set(name, pair);
+    return pair;
+  }
+
+  #resolved(machine: string, model: string, definitions: Definitions): ResolvedPair | InputError {
     try {
       const inputs = pairInputs(machine, model, definitions);
       const known = this.#byInputs.get(inputs.text);

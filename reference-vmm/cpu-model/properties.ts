@@ -53,16 +53,25 @@ function machineProperties(
   return map;
 }
 
-const modelTexts = new WeakMap<PropertyMap, string>();
+const ids = new Map<string, string>();
+
+/** A short name for a long text: equal for equal texts of this process, and for no others. */
+export function idOfText(text: string): string {
+  const id = ids.get(text) ?? `${ids.size}`;
+  ids.set(text, id);
+  return id;
+}
+
+const modelIds = new WeakMap<PropertyMap, string>();
 
 /** One text for all that `baseProperties` makes of a pair: pairs with equal texts, under whatever definitions, have equal properties. */
 export function propertiesText(
   ...[definitions, machine, model, ...rest]: Required<Parameters<typeof baseProperties>>
 ): string {
   const own = modelProperties(definitions, model);
-  const known = modelTexts.get(own) ?? JSON.stringify([...own]);
-  modelTexts.set(own, known);
-  return known + JSON.stringify([...machineProperties(definitions, machine, model, ...rest)]);
+  const id = modelIds.get(own) ?? idOfText(JSON.stringify([...own]));
+  modelIds.set(own, id);
+  return `${id} ${JSON.stringify([...machineProperties(definitions, machine, model, ...rest)])}`;
 }
 
 const loaded = new WeakMap<Definitions, Map<string, PropertyMap>>();

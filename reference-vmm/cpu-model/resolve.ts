@@ -14,7 +14,14 @@ import { type HostModel, hostFor, hostModelChoice, hostProperties, isHostModel, 
 import { chooseMachine, type MachineChoice } from './machine.js';
 import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
 import { resetMsrs } from './msrs.js';
-import { type Accelerator, applyOptions, baseProperties, type PropertyMap, propertiesText } from './properties.js';
+import {
+  type Accelerator,
+  applyOptions,
+  baseProperties,
+  idOfText,
+  type PropertyMap,
+  propertiesText,
+} from './properties.js';
 import { cpuidTables } from './table.js';
 
 export interface ResolveRequest {
@@ -104,18 +111,18 @@ export function pairInputs(machineName: string, name: string, definitions: Defin
   const own = JSON.stringify([caches.models[model.versionName], machine.board, deviations.map(({ id }) => id)]);
   const parts = [definitions, machine, model, 'kvm', deviations] as const;
   return {
-    text: [propertiesText(...parts), own, textOf(caches.sets)].join('\n'),
+    text: [propertiesText(...parts), own, idOf(caches.sets)].join('\n'),
     properties: () => baseProperties(...parts),
   };
 }
 
-const texts = new WeakMap<object, string>();
+const sharedIds = new WeakMap<object, string>();
 
-/** JSON of a value that is asked for again and again. */
-function textOf(value: object): string {
-  const text = texts.get(value) ?? JSON.stringify(value);
-  texts.set(value, text);
-  return text;
+/** For a value that many pairs share. */
+function idOf(value: object): string {
+  const id = sharedIds.get(value) ?? idOfText(JSON.stringify(value));
+  sharedIds.set(value, id);
+  return id;
 }
 
 const smpOf = ({ smp }: ResolveRequest, { board }: MachineChoice): SmpShape =>

@@ -1,0 +1,23 @@
+/** `guest-abi gate`: does an edit change what guests of released pairs see? */
+import { Command } from 'commander';
+import type { GateOptions } from '../gate.js';
+import { collect, formatOption, withCommon } from '../options.js';
+
+export const gateCommand = (): Command =>
+  withCommon(new Command('gate'))
+    .description('does an edit of definitions, or another release, change any released pair?')
+    .option('--base <side>', 'git:REF or REF (default: where the branch began), or qemu:BINARY')
+    .option('--head <side>', 'worktree, qemu:BINARY, libvirt:DIR or firecracker:FILE', 'worktree')
+    .option('--machine <name>', 'only these machine types, globs allowed (repeatable)', collect)
+    .option('--cpu <model>', 'only these models, globs allowed (repeatable)', collect)
+    .option(
+      '--host <host>',
+      'boot the affected pairs there; for firecracker: the hosts of the fleet (repeatable)',
+      collect,
+    )
+    .option('--fix', 'print a patch for `git apply` that mends what is broken; the report goes to stderr')
+    .addOption(formatOption(['text', 'json']))
+    .action(async (options: GateOptions) => {
+      const { gate } = await import('../gate.js');
+      process.exitCode = await gate(options);
+    });

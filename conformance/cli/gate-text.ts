@@ -1,0 +1,85 @@
+/** What `gate` found, for people: by cause, short. */
+import { reasonLines } from '../../reports/reasons.js';
+import { machineRanges } from '../gate/machine-ranges.js';
+import { type ChangeKind, concludeGate, type GateFinding, type GateResult } from '../gate/result.js';
+
+export interface GateTextOptions {
+  readonly verbose: boolean;
+  /** All machine types, oldest first. */
+  readonly order: readonly string[];
+}
+
+const FEW = 4;
+
+export function gateText(result: GateResult, options: GateTextOptions): string {
+  return [
+    `${result.base} > ${result.head}`,
+    ...byCause(result.findings).flatMap((group) => ['', ...causeLines(group, options)]),
+    ...(result.findings.length > 0 ? [''] : []),
+    ...result.added.map(({ what, pairs }) => `new     ${what}: ${counted(pairs, 'pair')}`),
+    ...result.notes.map((note) => `note    ${note}`),
+    conclusionText(result),
+  ].join('\n');
+}
+
+const WORDS = { holds: 'Holds', broken: 'BROKEN', 'nothing-compared': 'Nothing compared' } as const;
+
+function conclusionText(result: GateResult): string {
+  const { unchanged, broken, added } = result.totals;
+  return `${WORDS[concludeGate(result)]}: ${unchanged} released pairs unchanged, ${broken} broken, ${added} new`;
+}
+
+/** Findings that have one cause: tables differ between machine types, and so do the findings. */
+function byCause(findings: readonly GateFinding[]): GateFinding[][] {
+  const groups = new Map<string, GateFinding[]>();
+  for (const finding of findings) {
+    const key = JSON.stringify([finding.kind, finding.causes]);
+    groups.set(key, [...(groups.get(key) ?? []), finding]);
+  }
+  return [...groups.values()].sort((a, b) => pairsIn(b).length - pairsIn(a).length);
+}
+
+const pairsIn = (findings: readonly GateFinding[]): string[] => unique(findings.flatMap(({ pairs }) => pairs));
+const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+
+const TITLES: Readonly<Record<ChangeKind, string>> = {
+  changed: 'BROKEN  ',
+  removed: 'GONE    ',
+  'contract-changed': 'CONTRACT EDITED  ',
+  'contract-removed': 'CONTRACT GONE  ',
+  'contract-wrong': 'CONTRACT WRONG  ',
+  unpinned: 'UNPINNED  ',
+};
+
+function causeLines(group: readonly GateFinding[], { verbose, order }: GateTextOptions): string[] {
+  const [{ kind, causes }] = group as [GateFinding];
+  const few = (lines: readonly string[]): string[] =>
+    verbose || lines.length <= FEW
+      ? [...lines]
+      : [...lines.slice(0, FEW), `and ${lines.length - FEW} more (-v shows all)`];
+  const models = unique(group.flatMap((one) => one.models)).sort();
+  const machines = machineRanges(unique(group.flatMap((one) => one.machines)), order);
+  const reasons = unique(group.flatMap((one) => reasonLines(one.reasons)));
+  const on = machines ? ` on ${machines}` : '';
+  return [
+    `${TITLES[kind]}${few(models).join(', ')}${on} (${counted(pairsIn(group).length, 'pair')})`,
+    ...part('edit', few(causes.map(causeText))),
+    ...part('guest', few(reasons)),
+    ...part('means', few(unique(group.flatMap((one) => one.effects)))),
+    ...part('fix', few(fixTexts(group))),
+  ];
+}
+
+const causeText = ({ file, line, property, text }: GateFinding['causes'][number]): string =>
+  file === null || property === null ? text : `${file}${line === null ? '' : `:${line}`}: ${text}`;
+
+function fixTexts(group: readonly GateFinding[]): string[] {
+  const machines = new Map<string, string[]>();
+  for (const { line, machines: own } of group.flatMap(({ fix }) => fix))
+    machines.set(line, unique([...(machines.get(line) ?? []), ...own]));
+  return [...machines].map(([line, own]) => `${line}${own.length > 0 ? ` in ${own.join(', ')}` : ''}`);
+}
+
+const part = (title: string, lines: readonly string[]): string[] =>
+  lines.map((line, i) => `  ${(i === 0 ? title : '').padEnd(7)}${line}`);
