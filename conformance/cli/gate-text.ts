@@ -67,17 +67,20 @@ function causeLines(group: readonly GateFinding[], { verbose, order }: GateTextO
     ...part('edit', few(causes.map(causeText))),
     ...part('guest', few(reasons)),
     ...part('means', few(unique(group.flatMap((one) => one.effects)))),
-    ...part('fix', few(fixTexts(group))),
+    ...part('fix', few(fixTexts(group, kind))),
   ];
 }
 
 const causeText = ({ file, line, property, text }: GateFinding['causes'][number]): string =>
   file === null || property === null ? text : `${file}${line === null ? '' : `:${line}`}: ${text}`;
 
-function fixTexts(group: readonly GateFinding[]): string[] {
+/** What is no property is restored, which takes a patch. */
+function fixTexts(group: readonly GateFinding[], kind: ChangeKind): string[] {
+  if (kind.startsWith('contract-')) return ['a contract is never edited: --fix prints the patch that restores it'];
   const machines = new Map<string, string[]>();
   for (const { line, machines: own } of group.flatMap(({ fix }) => fix))
     machines.set(line, unique([...(machines.get(line) ?? []), ...own]));
+  if (machines.size === 0 && kind === 'removed') return ['--fix prints the patch that brings it back'];
   return [...machines].map(([line, own]) => `${line}${own.length > 0 ? ` in ${own.join(', ')}` : ''}`);
 }
 

@@ -4,7 +4,7 @@ import { type Definitions, type PropertyValue, propertyToFile } from '../../corp
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { chooseModel } from '../../reference-vmm/cpu-model/model.js';
 import type { PairChange } from './compare-definitions.js';
-import { type PairName, ResolvedPair, type ResolvedPairs } from './resolved.js';
+import { keptByTwo, type PairName, ResolvedPair, type ResolvedPairs } from './resolved.js';
 import type { Cause } from './result.js';
 
 /** A file that differs, with its text before and after; null where a side has none. */
@@ -30,6 +30,7 @@ export class Causes {
   readonly #head: Definitions;
   readonly #resolved: ResolvedPairs;
   readonly #shown: (file: string) => string;
+  readonly #differing = keptByTwo<ResolvedPair, ResolvedPair, PropertyChange[]>();
   readonly #edited = new Map<string, EditedFile | null>();
 
   /** @param shown how a file's path is written for people and reports */
@@ -69,15 +70,16 @@ export class Causes {
   #propertyCauses(pair: PairName, files: readonly EditedFile[]): Cause[] {
     const [before, after] = [this.#resolved.of(pair, this.#base), this.#resolved.of(pair, this.#head)];
     if (!(before instanceof ResolvedPair && after instanceof ResolvedPair)) return [];
-    return differingProperties(before.inputs.properties(), after.inputs.properties()).map(
-      ({ property, before: old, after: now }) => {
-        const file = files.find(({ before: a, after: b }) => [a, b].some((text) => text?.includes(`"${property}"`)));
-        return {
-          ...this.#place(file, property),
-          ...{ property, before: old, after: now, text: `${property} ${shownValue(old)} -> ${shownValue(now)}` },
-        };
-      },
+    const differing = this.#differing(before, after, () =>
+      differingProperties(before.inputs.properties(), after.inputs.properties()),
     );
+    return differing.map(({ property, before: old, after: now }) => {
+      const file = files.find(({ before: a, after: b }) => [a, b].some((text) => text?.includes(`"${property}"`)));
+      return {
+        ...this.#place(file, property),
+        ...{ property, before: old, after: now, text: `${property} ${shownValue(old)} -> ${shownValue(now)}` },
+      };
+    });
   }
 
   #fileCause(file: EditedFile): Cause {
@@ -162,10 +164,14 @@ export const shownValue = (value: PropertyValue | undefined): string => {
   return String(propertyToFile(value));
 };
 
-/** The first line that differs and names the property, else the first that differs. */
+/** The first line that differs and names the property, else where such a line went, else the first that differs. */
 function lineOf({ before, after }: EditedFile, property: string | null): number {
-  const old = new Set((before ?? '').split('\n'));
-  const fresh = after!.split('\n').map((line, i) => ({ line, number: i + 1 }));
-  const changed = fresh.filter(({ line }) => !old.has(line));
-  return (changed.find(({ line }) => property !== null && line.includes(`"${property}"`)) ?? changed[0])?.number ?? 1;
+  const [old, now] = [(before ?? '').split('\n'), after!.split('\n')];
+  const differing = (lines: readonly string[], others: readonly string[], text: string): number => {
+    const known = new Set(others);
+    return lines.findIndex((line) => !known.has(line) && line.includes(text));
+  };
+  const name = property === null ? '' : `"${property}"`;
+  const found = [differing(now, old, name), differing(old, now, name), differing(now, old, '')].find((at) => at >= 0);
+  return Math.min((found ?? 0) + 1, now.length);
 }

@@ -6,7 +6,7 @@ import { type Reason, reason } from '../../corpora/verdict.js';
 import { DEFINITIONS, EDITED_CONTRACT } from '../../reference-vmm/cpu-model/differences.js';
 import { listMachines, listModels } from '../../reference-vmm/cpu-model/resolve.js';
 import { msrDifferences, tableDifferences } from './differences.js';
-import { eachShape, type PairName, ResolvedPair, type ResolvedPairs, type ShapeTables } from './resolved.js';
+import { eachShape, keptByTwo, type PairName, ResolvedPair, type ResolvedPairs, type ShapeTables } from './resolved.js';
 import type { ChangeKind } from './result.js';
 
 /** One released pair that is not as it was. */
@@ -56,7 +56,8 @@ class Comparison {
   readonly #head: Definitions;
   readonly #resolved: ResolvedPairs;
   readonly #tables = new Map<ContractTable, ShapeTables>();
-  readonly #known = new Map<ContractTable, Map<unknown, Found>>();
+  readonly #known = keptByTwo<ContractTable, object, Found>();
+  readonly #msrDifferences = keptByTwo<ResolvedPair, ResolvedPair, Reason[]>();
   readonly #headTables = new Map<string, ReadonlyMap<string, ContractTable>>();
 
   constructor(base: Definitions, head: Definitions, resolved: ResolvedPairs) {
@@ -95,7 +96,7 @@ class Comparison {
 
   /** A frozen table may gain pairs and evidence; its rows stay. */
   #contracts(before: ContractTable, after: ContractTable): Found {
-    return this.#once(before, after, () => {
+    return this.#known(before, after, () => {
       const reasons = tableDifferences(this.#tablesOf(before), this.#tablesOf(after), EDITED_CONTRACT);
       return reasons.length > 0 ? { kind: 'contract-changed', reasons } : null;
     });
@@ -104,7 +105,7 @@ class Comparison {
   #definition(pair: PairName, table: ContractTable): Found {
     const now = this.#resolved.of(pair, this.#head);
     if (now instanceof InputError) return { kind: 'removed', reasons: [gone(pair, now)] };
-    const tables = this.#once(table, now, () => {
+    const tables = this.#known(table, now, () => {
       const reasons = tableDifferences(this.#tablesOf(table), now.tables, DEFINITIONS);
       return reasons.length > 0 ? { kind: 'changed', reasons } : null;
     });
@@ -116,18 +117,7 @@ class Comparison {
   #msrs(pair: PairName, now: ResolvedPair): Reason[] {
     const before = this.#resolved.of(pair, this.#base);
     if (before === now || !(before instanceof ResolvedPair)) return [];
-    return msrDifferences(before.identities, now.identities, DEFINITIONS);
-  }
-
-  #once(table: ContractTable, other: unknown, compare: () => Found): Found {
-    const known = this.#known.get(table) ?? new Map<unknown, Found>();
-    this.#known.set(table, known);
-    let found = known.get(other);
-    if (found === undefined) {
-      found = compare();
-      known.set(other, found);
-    }
-    return found;
+    return this.#msrDifferences(before, now, () => msrDifferences(before.identities, now.identities, DEFINITIONS));
   }
 
   #tablesOf(table: ContractTable): ShapeTables {

@@ -33,7 +33,7 @@ export function compatFix(pairs: readonly PairName[], base: Definitions, head: D
       changesOf({ machine: name, model }, base, now).map((change) => ({ model, ...change })),
     );
     if (wanted.length === 0) continue;
-    const { definition, added } = corrected(now, name, forAll(wanted, listModels(name, head).length));
+    const { definition, added } = corrected(now, name, forAll(wanted, name, base, now));
     machines.set(name, definition);
     entries.push(...added.map((entry) => ({ machine: name, entry })));
   }
@@ -62,16 +62,31 @@ interface Wanted {
   readonly value: PropertyValue;
 }
 
-/** What every model of the machine type must get is one entry for all CPUs. */
-function forAll(changes: readonly (PropertyChange & { model: string })[], models: number): Wanted[] {
+/** From so many models on, one entry for all CPUs says more than one for each. */
+const MANY = 8;
+
+/** What all models of the machine type had, or have where they are new, becomes one entry for all CPUs. */
+function forAll(
+  changes: readonly (PropertyChange & { model: string })[],
+  machine: string,
+  base: Definitions,
+  now: Definitions,
+): Wanted[] {
   const groups = new Map<string, Wanted[]>();
   for (const { model, property, before = false } of changes) {
     const key = JSON.stringify([property, before]);
     groups.set(key, [...(groups.get(key) ?? []), { type: typeOf(model), property, value: before }]);
   }
-  return [...groups.values()].flatMap((group) =>
-    group.length === models ? [{ ...group[0]!, type: ALL_CPUS }] : group,
-  );
+  return [...groups.values()].flatMap((group) => {
+    const { property, value } = group[0]!;
+    const all =
+      group.length >= MANY &&
+      listModels(machine, now).every(({ name }) => {
+        const side = listModels(machine, base).some((one) => one.name === name) ? base : now;
+        return (pairInputs(machine, name, side).properties().get(property) ?? false) === value;
+      });
+    return all ? [{ type: ALL_CPUS, property, value }] : group;
+  });
 }
 
 /** Entries that the edit brought for the same type and property go first: often that is enough. */

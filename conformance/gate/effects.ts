@@ -27,18 +27,23 @@ const TOPICS: readonly { readonly leaves: readonly string[]; readonly registers?
   { leaves: ['0000000d'], text: 'other XSAVE state: its size and offsets are part of every saved context' },
   { leaves: ['0000000a'], text: 'another PMU: counters that guests use vanish or appear' },
 ];
+/** Topics that explain the others. */
+const FIRST = 2;
 const PARAVIRTUAL = 'other paravirtual interfaces of the hypervisor';
 const OTHER = 'other CPUID contents';
 
-/** One line per kind of effect, features first. */
+/** One line per kind of effect: levels and names of the CPU, features, what follows from them. */
 export function effectsOf(reasons: readonly Reason[]): string[] {
+  const topics = [...new Set(reasons.flatMap((why) => topicOf(why) ?? []))];
+  const first = TOPICS.slice(0, FIRST).map(({ text }) => text);
   const features = reasons.filter(({ feature }) => feature !== null);
   const gained = features.filter(({ guest, bit }) => bitIn(guest, bit));
   const lost = features.filter(({ guest, bit }) => !bitIn(guest, bit));
   return [
+    ...first.filter((text) => topics.includes(text)),
     ...named('find', gained, 'they begin to use it, and can then no longer go where the released CPU is shown'),
     ...named('lose', lost, 'one that uses it fails (#UD, #GP) once it is moved or resumed here'),
-    ...new Set(reasons.flatMap((why) => topicOf(why) ?? [])),
+    ...topics.filter((text) => !first.includes(text)),
   ];
 }
 

@@ -71,3 +71,15 @@ export class ResolvedPairs {
     }
   }
 }
+
+/** Makes something of two objects, once for each two. */
+export function keptByTwo<A extends object, B extends object, T>(): (a: A, b: B, make: () => T) => T {
+  const kept = new WeakMap<A, WeakMap<B, { readonly value: T }>>();
+  return (a, b, make) => {
+    const inner = kept.get(a) ?? new WeakMap<B, { readonly value: T }>();
+    kept.set(a, inner);
+    const known = inner.get(b) ?? { value: make() };
+    inner.set(b, known);
+    return known.value;
+  };
+}
