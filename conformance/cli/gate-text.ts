@@ -1,7 +1,7 @@
 /** What `gate` found, for people: by cause, short. */
 import { reasonLines } from '../../reports/reasons.js';
 import { machineRanges } from '../gate/machine-ranges.js';
-import { type ChangeKind, concludeGate, type GateFinding, type GateResult } from '../gate/result.js';
+import { type ChangeKind, conclusionText, type GateFinding, type GateResult, sameCause } from '../gate/result.js';
 
 export interface GateTextOptions {
   readonly verbose: boolean;
@@ -14,29 +14,12 @@ const FEW = 4;
 export function gateText(result: GateResult, options: GateTextOptions): string {
   return [
     `${result.base} > ${result.head}`,
-    ...byCause(result.findings).flatMap((group) => ['', ...causeLines(group, options)]),
+    ...sameCause(result.findings).flatMap((group) => ['', ...causeLines(group, options)]),
     ...(result.findings.length > 0 ? [''] : []),
     ...result.added.map(({ what, pairs }) => `new     ${what}: ${counted(pairs, 'pair')}`),
     ...result.notes.map((note) => `note    ${note}`),
     conclusionText(result),
   ].join('\n');
-}
-
-const WORDS = { holds: 'Holds', broken: 'BROKEN', 'nothing-compared': 'Nothing compared' } as const;
-
-function conclusionText(result: GateResult): string {
-  const { unchanged, broken, added } = result.totals;
-  return `${WORDS[concludeGate(result)]}: ${unchanged} released pairs unchanged, ${broken} broken, ${added} new`;
-}
-
-/** Findings that have one cause: tables differ between machine types, and so do the findings. */
-function byCause(findings: readonly GateFinding[]): GateFinding[][] {
-  const groups = new Map<string, GateFinding[]>();
-  for (const finding of findings) {
-    const key = JSON.stringify([finding.kind, finding.causes]);
-    groups.set(key, [...(groups.get(key) ?? []), finding]);
-  }
-  return [...groups.values()].sort((a, b) => pairsIn(b).length - pairsIn(a).length);
 }
 
 const pairsIn = (findings: readonly GateFinding[]): string[] => unique(findings.flatMap(({ pairs }) => pairs));

@@ -1,13 +1,16 @@
 /** `gate`: does an edit, another release, a CPU map or a template change what guests of released pairs see? */
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
+import { type CheckFormat, checkReporter } from '../../reports/reporters.js';
+import { gateChecks } from '../gate/checks.js';
 import { gateAgainstGit } from '../gate/gate-git.js';
 import { concludeGate, type GateResult } from '../gate/result.js';
+import { PACKAGE_VERSION } from '../version.js';
 import { type GateTextOptions, gateText } from './gate-text.js';
 import { globMatcher } from './options.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
 
-export type GateFormat = 'text' | 'json';
+export type GateFormat = 'text' | 'json' | CheckFormat;
 
 export interface GateOptions extends CommonOptions {
   readonly base?: string;
@@ -29,7 +32,7 @@ export async function gate(options: GateOptions): Promise<ExitCode> {
   const { result, patch, order } = await compare(options);
   const text = { verbose: options.verbose ?? false, order };
   if (options.fix && !options.json) fixed(result, patch, text);
-  else report(options, result, patch, text);
+  else await report(options, result, patch, text);
   return EXITS[concludeGate(result)];
 }
 
@@ -73,8 +76,14 @@ function fixed(result: GateResult, patch: string | null, text: GateTextOptions):
   else if (result.findings.length > 0) warn('there is no patch: no definition of the worktree is at fault');
 }
 
-function report(options: GateOptions, result: GateResult, patch: string | null, text: GateTextOptions): void {
-  if (options.json || options.format === 'json')
-    printJson('gate', { conclusion: concludeGate(result), ...result, ...(options.fix ? { patch } : {}) });
-  else print(gateText(result, text));
+async function report(
+  { json, format, fix }: GateOptions,
+  result: GateResult,
+  patch: string | null,
+  text: GateTextOptions,
+): Promise<void> {
+  if (json || format === 'json')
+    printJson('gate', { conclusion: concludeGate(result), ...result, ...(fix ? { patch } : {}) });
+  else if (format === 'text') print(gateText(result, text));
+  else print((await checkReporter(format))(gateChecks(result, PACKAGE_VERSION, text.order)));
 }

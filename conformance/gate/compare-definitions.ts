@@ -17,6 +17,8 @@ export interface PairChange extends PairName {
 
 export interface DefinitionsComparison {
   readonly unchanged: number;
+  /** By contract file: models of which nothing changed. */
+  readonly held: readonly { readonly model: string; readonly pairs: number }[];
   readonly changes: readonly PairChange[];
   /** Pairs that resolve now and have no contract in the base. */
   readonly added: readonly PairName[];
@@ -35,17 +37,21 @@ export function compareDefinitions(
   const compare = new Comparison(base, head, resolved);
   const changes: PairChange[] = [];
   const released = new Set<string>();
+  const held: { model: string; pairs: number }[] = [];
   for (const name of base.contractNames()) {
+    const [releasedBefore, changedBefore] = [released.size, changes.length];
     for (const { table, ...pair } of frozenPairs(base.contracts(name) as ContractFile)) {
       if (!wanted(pair)) continue;
       released.add(`${pair.machine}/${pair.model}`);
       const found = compare.pair(pair, table, name);
       if (found) changes.push({ ...pair, ...found });
     }
+    const pairs = released.size - releasedBefore;
+    if (pairs > 0 && changes.length === changedBefore) held.push({ model: name, pairs });
   }
   const unchanged = released.size - changes.length;
   const added = addedPairs(head, wanted).filter(({ machine, model }) => !released.has(`${machine}/${model}`));
-  return { unchanged, changes: [...changes, ...compare.newContracts(added)], added };
+  return { unchanged, held, changes: [...changes, ...compare.newContracts(added)], added };
 }
 
 type Found = Pick<PairChange, 'kind' | 'reasons'> | null;

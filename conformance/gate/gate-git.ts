@@ -51,7 +51,13 @@ export function gateAgainstGit({ ref, corpora, wanted = () => true }: GitGateOpt
   }));
   return {
     result: {
-      ...{ base: copies.name, head: 'worktree', findings, added: additionsOf(compared.added, base) },
+      ...{
+        base: copies.name,
+        head: 'worktree',
+        held: compared.held,
+        findings,
+        added: additionsOf(compared.added, base),
+      },
       totals: {
         unchanged: compared.unchanged,
         broken: new Set(findings.flatMap(({ pairs }) => pairs)).size,

@@ -61,6 +61,8 @@ export interface GateResult {
   /** `git:1a2b3c4 (origin/main)`, `qemu 5.2`. */
   readonly base: string;
   readonly head: string;
+  /** Models (by contract file) of which every released pair is unchanged, with their number. */
+  readonly held: readonly { readonly model: string; readonly pairs: number }[];
   readonly totals: { readonly unchanged: number; readonly broken: number; readonly added: number };
   readonly findings: readonly GateFinding[];
   /** Machine types, versions and models that the base has not, with the number of their pairs. */
@@ -73,3 +75,26 @@ export const concludeGate = ({ totals, findings }: GateResult): GateConclusion =
   if (findings.length > 0) return 'broken';
   return totals.unchanged > 0 ? 'holds' : 'nothing-compared';
 };
+
+const WORDS: Readonly<Record<GateConclusion, string>> = {
+  holds: 'Holds',
+  broken: 'BROKEN',
+  'nothing-compared': 'Nothing compared',
+};
+
+/** `BROKEN: 12970 released pairs unchanged, 474 broken, 0 new` */
+export function conclusionText(result: GateResult): string {
+  const { unchanged, broken, added } = result.totals;
+  return `${WORDS[concludeGate(result)]}: ${unchanged} released pairs unchanged, ${broken} broken, ${added} new`;
+}
+
+/** Findings that have one cause, the widest first: tables differ between machine types, and so do the findings. */
+export function sameCause(findings: readonly GateFinding[]): GateFinding[][] {
+  const groups = new Map<string, GateFinding[]>();
+  for (const finding of findings) {
+    const key = JSON.stringify([finding.kind, finding.causes]);
+    groups.set(key, [...(groups.get(key) ?? []), finding]);
+  }
+  const size = (group: readonly GateFinding[]): number => new Set(group.flatMap(({ pairs }) => pairs)).size;
+  return [...groups.values()].sort((a, b) => size(b) - size(a));
+}

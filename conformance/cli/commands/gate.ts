@@ -1,5 +1,6 @@
 /** `guest-abi gate`: does an edit change what guests of released pairs see? */
 import { Command } from 'commander';
+import { CHECK_FORMATS } from '../../../reports/reporters.js';
 import type { GateOptions } from '../gate.js';
 import { collect, formatOption, withCommon } from '../options.js';
 
@@ -16,7 +17,7 @@ export const gateCommand = (): Command =>
       collect,
     )
     .option('--fix', 'print a patch for `git apply` that mends what is broken; the report goes to stderr')
-    .addOption(formatOption(['text', 'json']))
+    .addOption(formatOption(['text', 'json', ...CHECK_FORMATS]))
     .action(async (options: GateOptions) => {
       const { gate } = await import('../gate.js');
       process.exitCode = await gate(options);
