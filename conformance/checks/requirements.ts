@@ -2,13 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { canonical } from '../../corpora/canonical.js';
 import { type Requirement, requirements, requirementsPath } from '../../corpora/requirements.js';
-import {
-  DEFINITIONS,
-  EDITED_CONTRACT,
-  KERNEL,
-  OTHER_RELEASE,
-  STATE,
-} from '../../reference-vmm/cpu-model/differences.js';
+import { DEFINITIONS, EDITED_CONTRACT, KERNEL, STATE } from '../../reference-vmm/cpu-model/differences.js';
 import type { Check } from './check.js';
 import { sources } from './house.js';
 
@@ -61,7 +55,7 @@ function codesInSources(): Codes {
     ...text.matchAll(/\bcode: '([a-z0-9-]+)'/g),
     ...text.matchAll(/\b(?:failure|msrReason)\(\s*'([a-z0-9-]+)'/g),
   ]);
-  const byAlterers = [KERNEL, DEFINITIONS, EDITED_CONTRACT, OTHER_RELEASE, STATE].flatMap(({ prefix }) =>
+  const byAlterers = [KERNEL, DEFINITIONS, EDITED_CONTRACT, STATE].flatMap(({ prefix }) =>
     ['altered', 'row-added', 'row-removed'].map((what) => `${prefix}-${what}`),
   );
   const quoted = texts.flatMap(({ text }) => [...text.matchAll(/'([a-z0-9]+(?:-[a-z0-9]+)+|crashed|hung)'/g)]);

@@ -104,8 +104,6 @@ export const KERNEL: Alterer = { prefix: 'cpuid', layer: 'kernel', name: 'kernel
 export const DEFINITIONS: Alterer = { prefix: 'definition', layer: 'monitor', name: 'definition' };
 /** For a contract file against what it was. */
 export const EDITED_CONTRACT: Alterer = { prefix: 'contract', layer: 'monitor', name: 'edited contract' };
-/** For one release of a hypervisor against an older one. */
-export const OTHER_RELEASE: Alterer = { prefix: 'release', layer: 'monitor', name: 'this release' };
 /** For the identity that a state was taken from against the machine that is to take it. */
 export const STATE: Alterer = { prefix: 'identity', layer: 'monitor', name: 'state' };
 
