@@ -32,6 +32,7 @@ const LOG_REPORTERS = {
     const { jsonReport } = await import('./json.js');
     return (log, { minIdentical }) => `${JSON.stringify(jsonReport(log, minIdentical), null, 1)}\n`;
   },
+  html: async (): Promise<LogReporter> => (await import('./html/report.js')).htmlReport,
 } as const;
 export type LogFormat = keyof typeof LOG_REPORTERS | CheckFormat;
 export const LOG_FORMATS = [...(Object.keys(LOG_REPORTERS) as LogFormat[]), ...CHECK_FORMATS] as const;
