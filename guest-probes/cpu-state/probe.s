@@ -9,6 +9,7 @@
 .set CODE_SELECTOR, 0x08
 .set DATA_SELECTOR, 0x10
 .set IPI_VECTOR, 0x20
+.set DONE_VECTOR, 0x21
 .set LAPIC, 0xfee00000              # IA32_APIC_BASE at reset, SDM vol. 3A 11.4.1
 .set LAPIC_ID, LAPIC + 0x020
 .set LAPIC_EOI, LAPIC + 0x0b0
@@ -16,9 +17,11 @@
 .set LAPIC_ICR_LOW, LAPIC + 0x300
 .set LAPIC_ICR_HIGH, LAPIC + 0x310
 .set LAPIC_ENABLE, 0x1ff             # without it KVM loses an INIT to itself
-.set ICR_FIXED, 0x4000 + IPI_VECTOR
+.set ICR_FIXED, 0x4000
 .set ICR_INIT, 0x4500
 .set ICR_STARTUP, 0x4600
+.set PIC_MASTER_MASK, 0x21
+.set PIC_SLAVE_MASK, 0xa1
 .set STARTUP_PAGE, 0x8              # real-mode start of further vCPUs: 0x8000
 .set CR4_OSXSAVE, 1 << 18
 .set CPUID_1_ECX_XSAVE, 1 << 26
@@ -158,7 +161,7 @@ work_all:
     mov apic_ids, %ecx
     mov (%ecx,%eax,4), %ecx
     incl vcpu
-    mov $ICR_FIXED, %eax
+    mov $ICR_FIXED + IPI_VECTOR, %eax
     call send_and_wait
     call emit
     jmp 1b
@@ -211,6 +214,11 @@ take_request:
 # Starts each by INIT and SIPI; each dumps once and halts.
 start_vcpus:
     movl $LAPIC_ENABLE, LAPIC_SPURIOUS
+    mov LAPIC_ID, %eax
+    mov %eax, boot_id
+    mov $0xff, %al                  # a firmware's timer must not come in while we sleep
+    out %al, $PIC_MASTER_MASK
+    out %al, $PIC_SLAVE_MASK
     mov $trampoline, %esi
     mov $STARTUP_PAGE << 12, %edi
     mov $trampoline_end - trampoline, %ecx
@@ -231,15 +239,20 @@ start_vcpus:
     jb 1b
     ret
 
-# Sends the IPI of ICR low = EAX to APIC id ECX and waits until that vCPU's record stands.
+# Sends the IPI of ICR low = EAX to APIC id ECX and sleeps until that vCPU says by another that its record stands: a host may have one CPU
+# for all vCPUs, and a spin would keep it. Interrupts are off elsewhere, so that one that comes early waits.
 send_and_wait:
-    movl $0, done
+    mov %esp, waiting_stack
     shl $24, %ecx
     mov %ecx, LAPIC_ICR_HIGH
     mov %eax, LAPIC_ICR_LOW
-1:  pause
-    cmpl $0, done
-    je 1b
+1:  sti
+    hlt
+    jmp 1b
+
+done_handler:
+    movl $0, LAPIC_EOI
+    mov waiting_stack, %esp
     ret
 
 .code16
@@ -267,7 +280,9 @@ vcpu_work:
     mov $vcpu_stack, %esp
     cld
     call work
-    movl $1, done
+    mov boot_id, %eax
+    mov %eax, LAPIC_ICR_HIGH
+    movl $ICR_FIXED + DONE_VECTOR, LAPIC_ICR_LOW
     sti
 1:  hlt
     jmp 1b
@@ -695,6 +710,7 @@ idt:
     gate gp_handler
     .fill IPI_VECTOR - FAULT_gp - 1, 8, 0
     gate ipi_handler
+    gate done_handler
 idt_end:
 idt_pointer:
     .word idt_end - idt - 1
@@ -721,7 +737,8 @@ msr_list:       .skip 4
 msr_count:      .skip 4
 fault_stack:    .skip 4
 fault_resume:   .skip 4
-done:           .skip 4
+waiting_stack:  .skip 4
+boot_id:        .skip 4
 xsetbv_status:  .skip 4
 written:        .skip 4
 write_row:      .skip MSR_ROW_BYTES

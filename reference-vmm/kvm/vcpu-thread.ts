@@ -24,7 +24,8 @@ blockSignal();
 Atomics.store(control, CONTROL.threadId, threadId());
 Atomics.notify(control, CONTROL.threadId);
 for (let done = 0; ; ) {
-  Atomics.wait(control, CONTROL.launches, done);
+  // A wake-up may be late: of a launch whose run has been and whose exit waits to be answered.
+  while (Atomics.load(control, CONTROL.launches) === done) Atomics.wait(control, CONTROL.launches, done);
   done = Atomics.load(control, CONTROL.launches);
   const fd = Atomics.load(control, CONTROL.vcpu);
   if (fd < 0) break;
