@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** Names of the probes: one folder each. */
-export const PROBES = ['cpu-state'] as const;
+export const PROBES = ['cpu-state', 'witness'] as const;
 export type Probe = (typeof PROBES)[number];
 
 /** The folder of a probe's sources and image. The compiled files stand two levels below the package root. */

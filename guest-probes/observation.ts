@@ -1,23 +1,17 @@
 /** Decodes the records of a probe (corpora/probe-abi.ts) into observations; refuses everything that is not exactly one. */
 import { type CpuidRow, isIndexedLeaf } from '../corpora/cpuid.js';
-import { MachineError } from '../corpora/errors.js';
 import { hexShort } from '../corpora/hex.js';
 import type { FaultClass, ObservedMsr, VcpuObservation } from '../corpora/observation.js';
 import {
-  ABI_VERSION,
-  CHECKSUM_BYTES,
   CPUID_ROW_BYTES,
   FAULT,
   MSR_ROW_BYTES,
   RECORD_FLAG,
-  RECORD_HEADER_BYTES,
-  RECORD_MAGIC,
   REGISTER_MSRS,
   REGISTERS_BYTES,
-  recordChecksum,
   SECTION,
-  SECTION_HEADER_BYTES,
 } from '../corpora/probe-abi.js';
+import { checkFrame, refuse, splitSections } from './record-frame.js';
 
 /** A record: the observation and what else the probe tells of itself. */
 export interface ProbeRecord {
@@ -31,8 +25,6 @@ export interface ProbeRecord {
 
 const KNOWN_FLAGS = Object.values(RECORD_FLAG).reduce((all, flag) => all | flag, 0);
 
-const refuse = (why: string): MachineError => new MachineError('bad-probe-record', `probe record: ${why}`);
-
 /**
  * Decodes one whole record. Throws `MachineError` (`bad-probe-record`) on any other version, length, order, checksum or unknown
  * value.
@@ -42,7 +34,7 @@ export function decodeRecord(bytes: Uint8Array): ProbeRecord {
   checkFrame(view);
   const flags = view.getUint32(20, true);
   if (flags & ~KNOWN_FLAGS) throw refuse(`unknown flags ${hexShort(flags)}`);
-  const sections = splitSections(view);
+  const sections = splitSections(view, SECTION.write);
   const registers = decodeRegisters(take(sections, SECTION.registers));
   const cpuid = decodeCpuid(take(sections, SECTION.cpuid));
   const msrs = decodeMsrs(take(sections, SECTION.msrs));
@@ -62,36 +54,6 @@ export function decodeRecord(bytes: Uint8Array): ProbeRecord {
     cpuidCapped: (flags & RECORD_FLAG.cpuidCapped) !== 0,
     write: write ? decodeOneRow(write) : null,
   };
-}
-
-function checkFrame(view: DataView): void {
-  const size = view.byteLength;
-  if (size < RECORD_HEADER_BYTES + CHECKSUM_BYTES) throw refuse(`${size} bytes are too few`);
-  if (view.getUint32(0, true) !== RECORD_MAGIC) throw refuse(`magic is ${hexShort(view.getUint32(0, true))}`);
-  if (view.getUint32(4, true) !== ABI_VERSION) throw refuse(`version ${view.getUint32(4, true)}, not ${ABI_VERSION}`);
-  const length = view.getUint32(8, true);
-  if (length !== size || length % 4 !== 0) throw refuse(`says ${length} bytes, has ${size}`);
-  const [a, b] = recordChecksum(view, size - CHECKSUM_BYTES);
-  if (a !== view.getUint32(size - 8, true) || b !== view.getUint32(size - 4, true)) throw refuse('checksum is wrong');
-}
-
-/** Payloads by section type. */
-function splitSections(view: DataView): Map<number, DataView> {
-  const sections = new Map<number, DataView>();
-  const end = view.byteLength - CHECKSUM_BYTES;
-  let last = 0;
-  for (let at = RECORD_HEADER_BYTES; at < end; ) {
-    if (end - at < SECTION_HEADER_BYTES) throw refuse('a section header is cut');
-    const type = view.getUint32(at, true);
-    const length = view.getUint32(at + 4, true);
-    at += SECTION_HEADER_BYTES;
-    if (type <= last || type > SECTION.write) throw refuse(`section type ${type} after ${last}`);
-    if (length > end - at) throw refuse(`section ${type} says ${length} bytes, ${end - at} are left`);
-    sections.set(type, new DataView(view.buffer, view.byteOffset + at, length));
-    at += length;
-    last = type;
-  }
-  return sections;
 }
 
 function take(sections: Map<number, DataView>, type: number): DataView {

@@ -3,10 +3,16 @@ import { MachineError } from '../corpora/errors.js';
 import { ABI_VERSION, CHECKSUM_BYTES, RECORD_CAP, RECORD_HEADER_BYTES, RECORD_MAGIC } from '../corpora/probe-abi.js';
 import { decodeRecord, type ProbeRecord } from './observation.js';
 
-/** Takes bytes, gives records. After a throw it is of no more use. */
-export class RecordAssembler {
+/** Takes bytes, gives records as `decode` reads them. After a throw it is of no more use. */
+export class RecordAssembler<T = ProbeRecord> {
+  readonly #decode: (bytes: Uint8Array) => T;
   #bytes = new Uint8Array(8192);
   #held = 0;
+
+  /** `decode`: what a record is; default the cpu-state probe's. */
+  constructor(decode: (bytes: Uint8Array) => T = decodeRecord as (bytes: Uint8Array) => T) {
+    this.#decode = decode;
+  }
 
   /** Bytes that belong to a record not yet complete. */
   get pending(): number {
@@ -17,11 +23,11 @@ export class RecordAssembler {
    * Takes the next bytes and returns the records that they complete. Throws `MachineError` (`bad-probe-record`) as soon as the
    * bytes cannot become one.
    */
-  push(chunk: Uint8Array): ProbeRecord[] {
+  push(chunk: Uint8Array): T[] {
     this.#hold(chunk);
-    const records: ProbeRecord[] = [];
+    const records: T[] = [];
     for (let length = this.#length(); length !== null && length <= this.#held; length = this.#length()) {
-      records.push(decodeRecord(this.#bytes.slice(0, length)));
+      records.push(this.#decode(this.#bytes.slice(0, length)));
       this.#bytes.copyWithin(0, length, this.#held);
       this.#held -= length;
     }
