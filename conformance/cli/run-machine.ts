@@ -28,12 +28,13 @@ export function writerImage(folder: string): string {
 export class RunMachine implements AsyncDisposable {
   readonly qmp: QmpClient;
   readonly #child: ChildProcess;
-  readonly #ended: Promise<number | null>;
+  /** Its exit code. */
+  readonly ended: Promise<number | null>;
 
   private constructor(qmp: QmpClient, child: ChildProcess, ended: Promise<number | null>) {
     this.qmp = qmp;
     this.#child = child;
-    this.#ended = ended;
+    this.ended = ended;
   }
 
   /** `socket` is where it listens. */
@@ -50,12 +51,12 @@ export class RunMachine implements AsyncDisposable {
   /** Ends it as its owner; gives its exit code. */
   async quit(): Promise<number | null> {
     await this.qmp.execute('quit');
-    return this.#ended;
+    return this.ended;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.qmp[Symbol.asyncDispose]();
     this.#child.kill('SIGKILL');
-    await this.#ended;
+    await this.ended;
   }
 }

@@ -115,7 +115,7 @@ void t.test('bad input: one line, code 2, and nothing left', needsKvm, async (t)
     [[...base, '--allow-altered', '--force-features', '--qmp', 'unix:/no/such/folder/x'], /cannot listen at/],
     [[...base, '--allow-altered', '--force-features', '--qmp', `unix:${image}`], /is no socket/],
     [[...base, '--lazy'], /--lazy belongs to --restore/],
-    [[...PAIR_OPTIONS], /--kernel FILE, or a snapshot: --restore FILE/],
+    [[...PAIR_OPTIONS], /--kernel FILE, a snapshot: --restore FILE, or --incoming URI/],
     [['--kernel', image], /name a pair/],
     [['--restore', image, ...PAIR_OPTIONS], /--restore brings machine type and CPU/],
     [['--restore', image], /cut short: 23 bytes/],

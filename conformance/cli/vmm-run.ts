@@ -6,11 +6,13 @@ import { splitModuleList } from '../../reference-vmm/boot/boot.js';
 import type { BootOptions } from '../../reference-vmm/boot/plan.js';
 import { controlMachine } from '../../reference-vmm/control/control.js';
 import { ControlledMachine, type MachineEnd } from '../../reference-vmm/control/controlled-machine.js';
+import { takeIncoming } from '../../reference-vmm/control/incoming.js';
 import { QmpServer } from '../../reference-vmm/control/qmp-server.js';
 import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { LiveMachine } from '../../reference-vmm/live-machine.js';
+import { parseMigrationUri } from '../../reference-vmm/migration/uri.js';
 import { type Creation, Machine } from '../../reference-vmm/monitor.js';
 import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
 import { findingLines } from '../../reports/reasons.js';
@@ -29,6 +31,10 @@ export interface VmmRunOptions extends CommonOptions {
   /** A snapshot to go on from. */
   readonly restore?: string;
   readonly lazy?: boolean;
+  /** Where the guest comes from, as QEMU's `-incoming`; `defer` waits for QMP. */
+  readonly incoming?: string;
+  /** Folder of certificates for it. */
+  readonly tlsCreds?: string;
   /** MiB. */
   readonly memory: number;
   /** Seconds. */
@@ -72,13 +78,18 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
     : Machine.create(kvm, identityOf(kvm), { ...make, memoryBytes: options.memory * 1024 * 1024 });
   if (created.kind === 'refused') return refused(created, options);
   const { machine } = created;
-  if (!options.restore) machine.start();
+  if (!options.restore && !options.incoming) machine.start();
   await using server = socket === null ? null : await QmpServer.listen(socket, PACKAGE_VERSION);
-  using controlled = new ControlledMachine(new LiveMachine(machine), server?.emit ?? (() => undefined));
+  using controlled = new ControlledMachine(
+    new LiveMachine(machine),
+    server?.emit ?? (() => undefined),
+    options.incoming ? 'inmigrate' : 'prelaunch',
+  );
   const definitions = definitionsOf(options.corpora);
   const control = { name: options.name ?? null, definitions, maker: { kvm, options: make } };
   await using _ = server && controlMachine(server, controlled, control);
-  if (!options.paused) controlled.cont();
+  if (options.incoming) await awaitGuest(controlled, options);
+  else if (!options.paused) controlled.cont();
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
@@ -87,11 +98,21 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
 }
 
 /** Throws `InputError` where the options name neither an image nor a snapshot, before a machine is made. */
-function bootOf({ kernel, initrd, append, restore, lazy }: VmmRunOptions): BootOptions | null {
+function bootOf({ kernel, initrd, append, restore, lazy, incoming, tlsCreds, qmp }: VmmRunOptions): BootOptions | null {
   if (lazy && !restore) throw new InputError('no-restore', '--lazy belongs to --restore FILE');
+  if (incoming !== undefined && restore !== undefined)
+    throw new InputError('two-guests', '--incoming and --restore each bring a guest: name one');
+  if (tlsCreds !== undefined && incoming === undefined)
+    throw new InputError('no-incoming', '--tls-creds belongs to --incoming URI');
+  if (incoming === 'defer' && qmp === undefined)
+    throw new InputError('no-incoming', '--incoming defer waits for QMP: give --qmp unix:PATH too');
+  if (incoming !== undefined && incoming !== 'defer') parseMigrationUri(incoming);
   if (kernel === undefined) {
-    if (restore === undefined)
-      throw new InputError('nothing-to-run', 'name an image: --kernel FILE, or a snapshot: --restore FILE');
+    if (restore === undefined && incoming === undefined)
+      throw new InputError(
+        'nothing-to-run',
+        'name an image: --kernel FILE, a snapshot: --restore FILE, or --incoming URI',
+      );
     return null;
   }
   return {
@@ -99,6 +120,11 @@ function bootOf({ kernel, initrd, append, restore, lazy }: VmmRunOptions): BootO
     modules: splitModuleList(initrd ?? '').map(({ file, text }) => ({ text, bytes: readInput(file) })),
     append: append ?? '',
   };
+}
+
+/** Says on stderr where the guest is awaited: the port of `tcp:HOST:0` is known only then. */
+async function awaitGuest(machine: ControlledMachine, { incoming, tlsCreds = '' }: VmmRunOptions): Promise<void> {
+  if (incoming !== 'defer') warn(`waiting for a guest at ${await takeIncoming(machine, incoming!, tlsCreds)}`);
 }
 
 /** Names are looked up at once; what follows the host, once there is one. A snapshot brings its own identity. */

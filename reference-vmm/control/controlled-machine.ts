@@ -129,6 +129,12 @@ export class ControlledMachine implements Disposable {
     this.#emit('RESUME');
   }
 
+  /** No guest came, or one that this machine cannot be. */
+  incomingFailed(message: string): void {
+    this.#state = 'shutdown';
+    this.#end({ kind: 'failed', message });
+  }
+
   #hear(event: LiveEvent): void {
     if (event.kind === 'reset') this.#emit('RESET', { guest: true, reason: 'guest-reset' });
     else if (event.kind === 'crashed') this.#broke({ kind: 'crashed', message: event.crash.message });

@@ -46,26 +46,15 @@ export const decodeOffer = (section: Section, what: string): Offer =>
 
 /** Why the state of the machine that is offered would not fit the one that was made for it. */
 export function offerReasons(offered: Offer, own: TravelFacts): Reason[] {
-  const facts = { step: 'destination', layer: 'monitor' as const };
-  const differs = (code: string, what: string, theirs: string, ours: string): Reason[] =>
-    theirs === ours
-      ? []
-      : [
-          reason({
-            ...facts,
-            code,
-            contract: theirs,
-            guest: ours,
-            message: `${what}: offered ${theirs}, here ${ours}`,
-          }),
-        ];
+  const differs = (facts: Pick<Reason, 'code' | 'layer'>, what: string, theirs: unknown, ours: unknown): Reason[] => {
+    const [contract, guest] = [String(theirs), String(ours)];
+    const message = `${what}: offered ${contract}, here ${guest}`;
+    return contract === guest ? [] : [reason({ ...facts, step: 'destination', contract, guest, message })];
+  };
   return [
-    ...differs('other-memory', 'memory in bytes', `${offered.memoryBytes}`, `${own.memoryBytes}`),
-    ...differs('other-devices', 'devices', offered.devices.join(), own.devices.join()),
-    ...differs('xsave-size', 'XSAVE state in bytes', `${offered.xsaveBytes}`, `${own.xsaveBytes}`).map((why) => ({
-      ...why,
-      layer: 'kernel' as const,
-    })),
+    ...differs({ code: 'other-memory', layer: 'monitor' }, 'memory in bytes', offered.memoryBytes, own.memoryBytes),
+    ...differs({ code: 'other-devices', layer: 'monitor' }, 'devices', offered.devices, own.devices),
+    ...differs({ code: 'xsave-size', layer: 'kernel' }, 'XSAVE state in bytes', offered.xsaveBytes, own.xsaveBytes),
     ...msrReasons(offered, own),
   ];
 }
@@ -73,14 +62,20 @@ export function offerReasons(offered: Offer, own: TravelFacts): Reason[] {
 /** An MSR that only one side carries would be lost, or stay as it is. An open pair takes what comes: what it cannot take shows later. */
 function msrReasons({ identity, msrs }: Offer, own: TravelFacts): Reason[] {
   const [theirs, ours] = [new Set(msrs), new Set(own.msrs)];
-  const named = (code: string, index: number, why: string): Reason =>
-    reason({ code, step: 'destination', layer: 'kernel', msr: hex32(index), message: `${msrLabel(index)}: ${why}` });
+  const named = (facts: Pick<Reason, 'code'>, index: number, why: string): Reason =>
+    reason({
+      ...facts,
+      step: 'destination',
+      layer: 'kernel',
+      msr: hex32(index),
+      message: `${msrLabel(index)}: ${why}`,
+    });
   return [
     ...msrs
       .filter((index) => !ours.has(index))
-      .map((index) => named('msr-unknown', index, 'the state carries it and this CPU has none')),
+      .map((index) => named({ code: 'msr-unknown' }, index, 'the state carries it and this CPU has none')),
     ...(isOpen(identity) ? [] : own.msrs)
       .filter((index) => !theirs.has(index))
-      .map((index) => named('msr-missing', index, 'this CPU has it and the state does not carry it')),
+      .map((index) => named({ code: 'msr-missing' }, index, 'this CPU has it and the state does not carry it')),
   ];
 }

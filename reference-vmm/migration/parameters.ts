@@ -40,16 +40,15 @@ export function withParameters(
   for (const [name, value] of Object.entries(changes)) {
     if (!(name in base)) throw unknownName('migration parameter', name, Object.keys(base));
     const most = MOST[name];
+    const least = name === 'max-rounds' || name === 'silence-limit' ? 1 : 0;
     const good =
       most === undefined
         ? NOT_CONVERGING.some((policy) => policy === value)
-        : Number.isInteger(value) &&
-          (value as number) >= (name === 'max-bandwidth' ? 0 : 1) &&
-          (value as number) <= most;
+        : Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
     if (!good)
       throw new InputError(
         'bad-migration-parameter',
-        `${name}: ${JSON.stringify(value)} is not ${most === undefined ? NOT_CONVERGING.join(' or ') : `a whole number from ${name === 'max-bandwidth' ? 0 : 1} to ${most}`}`,
+        `${name}: ${JSON.stringify(value)} is not ${most === undefined ? NOT_CONVERGING.join(' or ') : `a whole number from ${least} to ${most}`}`,
         { given: String(value) },
       );
   }

@@ -1,7 +1,6 @@
 /** How far a migration is: figures that its source keeps, as `query-migrate` of QEMU names them. */
 
 export type MigrationStatus =
-  | 'none'
   | 'setup'
   | 'active'
   /** The guest is stopped. */
@@ -13,7 +12,8 @@ export type MigrationStatus =
   | 'unknown';
 
 export class MigrationProgress {
-  status: MigrationStatus = 'setup';
+  #status: MigrationStatus = 'setup';
+  readonly #tell: (status: MigrationStatus) => void;
   readonly #start = performance.now();
   #stopped: number | null = null;
   /** Bytes of all messages. */
@@ -36,20 +36,34 @@ export class MigrationProgress {
   downtimeMs: number | null = null;
   totalMs = 0;
 
+  /** `tell` hears of each status from the second on. */
+  constructor(tell: (status: MigrationStatus) => void = () => undefined) {
+    this.#tell = tell;
+  }
+
+  get status(): MigrationStatus {
+    return this.#status;
+  }
+
+  #turn(status: MigrationStatus): void {
+    this.#status = status;
+    this.#tell(status);
+  }
+
   accepted(): void {
     this.setupMs = this.elapsed();
-    this.status = 'active';
+    this.#turn('active');
   }
 
   stop(): void {
     this.#stopped = performance.now();
-    this.status = 'device';
+    this.#turn('device');
   }
 
   end(status: MigrationStatus): void {
-    this.status = status;
     this.totalMs = this.elapsed();
     if (status === 'completed' && this.#stopped !== null) this.downtimeMs = performance.now() - this.#stopped;
+    this.#turn(status);
   }
 
   elapsed(): number {

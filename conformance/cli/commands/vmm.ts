@@ -1,10 +1,11 @@
 /** `guest-abi vmm`: the reference monitor itself. */
 import { Command } from 'commander';
 import { wholeNumber, withCommon } from '../options.js';
+import type { VmmMigrateOptions } from '../vmm-migrate.js';
 import type { VmmRunOptions } from '../vmm-run.js';
 
 export const vmmCommand = (): Command =>
-  new Command('vmm').description('the reference monitor itself').addCommand(runCommand());
+  new Command('vmm').description('the reference monitor itself').addCommand(runCommand()).addCommand(migrateCommand());
 
 const runCommand = (): Command =>
   withCommon(new Command('run'))
@@ -26,9 +27,37 @@ const runCommand = (): Command =>
     .option('--qmp <socket>', "QEMU's machine protocol at unix:PATH")
     .option('--name <name>', "the machine's name")
     .option('-S, --paused', 'do not start the guest: QMP cont does')
+    .option('--incoming <uri>', 'wait for a migration: unix:PATH, tcp:HOST:PORT, fd:N, exec:COMMAND, or defer')
+    .option('--tls-creds <dir>', 'take it over TLS: ca-cert.pem, server-cert.pem and server-key.pem')
     .option('--allow-altered', 'run although the kernel alters CPUID')
     .option('--force-features', 'expose features that the host does not offer')
     .action(async (options: VmmRunOptions) => {
       const { vmmRun } = await import('../vmm-run.js');
       process.exitCode = await vmmRun(options);
+    });
+
+const migrateCommand = (): Command =>
+  withCommon(new Command('migrate'))
+    .description('move the running guest of a `vmm run --qmp` to a `vmm run --incoming`; interrupted, it stays')
+    .requiredOption('--qmp <socket>', 'control socket of the source: unix:PATH')
+    .requiredOption('--to <uri>', 'where the destination listens: unix:PATH, tcp:HOST:PORT, exec:COMMAND')
+    .option(
+      '--downtime-limit <ms>',
+      'stop the guest once the rest takes no longer (300)',
+      wholeNumber('--downtime-limit'),
+    )
+    .option(
+      '--max-bandwidth <bytes>',
+      'a second, while the guest runs; 0 for no limit (0)',
+      wholeNumber('--max-bandwidth'),
+    )
+    .option('--max-rounds <n>', 'rounds over memory before the limit is given up (30)', wholeNumber('--max-rounds', 1))
+    .option('--when-not-converging <policy>', 'then: stop, for longer than the limit, or fail (stop)')
+    .option('--silence-limit <ms>', 'how long the other side may be silent (30000)', wholeNumber('--silence-limit', 1))
+    .option('--tls-creds <dir>', 'over TLS: ca-cert.pem, client-cert.pem and client-key.pem')
+    .option('--tls-hostname <name>', "the name in the destination's certificate (the host of the URI)")
+    .option('--keep', 'leave the source there afterwards, its guest gone')
+    .action(async (options: VmmMigrateOptions) => {
+      const { vmmMigrate } = await import('../vmm-migrate.js');
+      process.exitCode = await vmmMigrate(options);
     });
