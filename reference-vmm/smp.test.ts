@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { COMMAND, SHUTDOWN_CODE } from '../corpora/probe-abi.js';
 import { needsKvm, nextProbeWords, probeMachine, smpIdentity } from './fixtures.js';
+import { interruptedProcess } from './interrupted-process.js';
 import { openKvm } from './kvm/system.js';
 import type { Machine } from './monitor.js';
 
@@ -105,4 +106,31 @@ void t.test('threads and file descriptors do not grow over 200 machines, whateve
   t.ok(count('task') <= threads, `${count('task')} threads, ${threads} before`);
   t.ok(count('fd') <= files, `${count('fd')} file descriptors, ${files} before`);
   t.end();
+});
+
+/** A guest of three vCPUs, all of which run: one spins, two wait for a start that does not come. */
+const RUNNING = `
+  const boot = { image: { name: 'spin', bytes: Uint8Array.of(0xeb, 0xfe), protocol: 'flat' } };
+  const machine = probeMachine(openKvm(), smpIdentity('3'), { boot });
+  machine.start();`;
+
+void t.test('SIGINT ends a process whose vCPUs run, also one that waits for them in one call', needsKvm, async (t) => {
+  for (const wait of ['machine.run({ timeoutMs: 60_000 });', 'await runAsync(machine, { timeoutMs: 60_000 });'])
+    t.match(await interruptedProcess(`${RUNNING} console.log('runs'); ${wait}`), { code: null, signal: 'SIGINT' });
+});
+
+void t.test('a handler of SIGINT gets its turn, and may end the process while vCPUs run', needsKvm, async (t) => {
+  const handler = "process.on('SIGINT', () => { console.log('cleaned up'); process.exit(7); });";
+  const live = "new LiveMachine(machine).resume(); console.log('runs');";
+  for (const run of ["console.log('runs'); await runAsync(machine, { timeoutMs: 60_000 });", live]) {
+    const { code, output, ms } = await interruptedProcess(`${RUNNING} ${handler} ${run}`);
+    t.equal(code, 7);
+    t.match(output, /cleaned up/);
+    t.ok(ms < 10_000, `${ms} ms`);
+  }
+});
+
+void t.test('a process that has nothing more to do ends, though its threads wait for vCPUs', needsKvm, async (t) => {
+  const rest = "machine.run({ timeoutMs: 20 }); console.log('ran'); process.on('SIGINT', () => undefined);";
+  t.match(await interruptedProcess(`${RUNNING} ${rest}`), { code: 0, signal: null });
 });

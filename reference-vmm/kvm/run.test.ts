@@ -1,7 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import t from 'tap';
 import { flatMachine, needsKvm, rawVcpu } from '../fixtures.js';
+import { interruptedProcess } from '../interrupted-process.js';
 import { openKvm } from './system.js';
 
 const SPIN = [0xeb, 0xfe];
@@ -113,27 +112,9 @@ void t.test('MSR calls say how many were done', needsKvm, async (t) => {
   t.equal(vcpu.getMsrs(many.map(({ index }) => index)).length, 600);
 });
 
-const here = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
-const child = (body: string) => `
-  import { openKvm } from ${here('system.js')};
-  import { flatMachine } from ${here('../fixtures.js')};
-  import { runAsync } from ${here('../monitor.js')};
-  const machine = flatMachine(openKvm(), [0xeb, 0xfe]);
-  ${body}`;
-
-async function interrupted(body: string) {
-  // The test runner's own hooks would come along in NODE_OPTIONS and handle SIGINT.
-  const command = ['-u', 'NODE_OPTIONS', process.execPath, '--input-type=module', '-e', child(body)];
-  const process_ = spawn('env', command, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const output: Buffer[] = [];
-  process_.stdout.on('data', (chunk: Buffer) => output.push(chunk));
-  await once(process_.stdout, 'data');
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const start = performance.now();
-  process_.kill('SIGINT');
-  const [code, signal] = (await once(process_, 'close')) as [number | null, string | null];
-  return { code, signal, output: Buffer.concat(output).toString(), ms: performance.now() - start };
-}
+const interrupted = (body: string) =>
+  interruptedProcess(`const machine = flatMachine(openKvm(), [0xeb, 0xfe]);
+  ${body}`);
 
 void t.test('SIGINT ends the process during a run', needsKvm, async (t) => {
   const { signal, ms } = await interrupted(`console.log('runs'); machine.run({ timeoutMs: 60_000 });`);
