@@ -99,6 +99,8 @@ export interface ReleaseDeviation {
   readonly id: string;
   /** Where it is how this accelerator answers CPUID, which machine types promise nothing of; absent: under every one. */
   readonly accelerator?: 'tcg';
+  /** Where only features that are forced (`x-force-features`) show it: nothing is promised of those either. */
+  readonly forced?: true;
   readonly releases: readonly string[];
   /** QEMU's commit that changed it; null where it was not found. */
   readonly commit: string | null;

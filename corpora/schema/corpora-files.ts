@@ -100,6 +100,7 @@ function makeSchemas({ z }: typeof Zod) {
   const deviation = z.strictObject({
     id: z.string(),
     accelerator: z.literal('tcg').optional(),
+    forced: z.literal(true).optional(),
     releases: names,
     commit: z.string().nullable(),
     why: z.string(),

@@ -39,7 +39,7 @@ export interface ResolveRequest {
   readonly release?: string;
   /** Default: kvm. */
   readonly accelerator?: Accelerator;
-  /** Under tcg: the QEMU release whose emulator answers, whatever release the machine type is taken from. Default: that one, or the newest. */
+  /** The QEMU release that runs it, for what machine types do not promise: how TCG answers, what forced features show. Default: that of the machine type, or the newest. */
   readonly emulator?: string;
   /** For models `host`, `max` and `best` and for `host-phys-bits=on`, which follow it; nothing else looks at it. */
   readonly host?: HostCapabilities;
@@ -87,11 +87,11 @@ function choosePair(
   const model = chooseModel(definitions, machine, name, asked.release);
   const release = asked.release ?? oldestRelease(machine, model);
   const emulator = asked.emulator ?? release ?? Object.keys(definitions.machineIndex.newest).at(-1)!;
-  const deviations = definitions.deviations.filter((one) =>
-    one.accelerator
-      ? asked.accelerator === one.accelerator && one.releases.includes(emulator)
-      : release !== null && one.releases.includes(release),
-  );
+  const deviations = definitions.deviations.filter((one) => {
+    if (one.accelerator && one.accelerator !== asked.accelerator) return false;
+    const whose = one.accelerator || one.forced ? emulator : release;
+    return whose !== null && one.releases.includes(whose);
+  });
   return { model, release, deviations };
 }
 

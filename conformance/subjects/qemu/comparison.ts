@@ -1,5 +1,6 @@
 /** Two QEMU binaries pair by pair: does a guest of the one see the same under the other? Results are cells of a result log. */
 
+import { GuestAbiError } from '../../../corpora/errors.js';
 import { featureName } from '../../../corpora/features.js';
 import type { CpuIdentity } from '../../../corpora/identity.js';
 import { namedMsrs } from '../../../corpora/msrs.js';
@@ -7,12 +8,14 @@ import type { VcpuObservation } from '../../../corpora/observation.js';
 import { formatPair, parseCpu } from '../../../corpora/pair.js';
 import { formatSmp, ONE_CPU } from '../../../corpora/smp.js';
 import { type CellResult, type Reason, reason, type Verdict } from '../../../corpora/verdict.js';
+import { shownUnderQemu } from '../../../corpora/volatility/under-qemu.js';
 import { loadVolatility } from '../../../corpora/volatility/volatility.js';
-import { resetMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
+import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js';
 import { resolve } from '../../../reference-vmm/cpu-model/resolve.js';
 import { compareObservations } from '../../compare.js';
 import { askOverview } from '../../import/qemu-expansion.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
+import { emulatorOf, underEmulator } from './emulator.js';
 import type { BootEnd } from './one-boot.js';
 import { inParallel, type QemuPair, type TableOptions, TableReader } from './tables.js';
 
@@ -71,11 +74,17 @@ export async function* compareQemus(
 ): AsyncGenerator<CellResult> {
   const accel = options.accel ?? 'tcg';
   await using reader = await TableReader.open({ ...options, msrs: namedMsrs() });
+  const between = {
+    accel,
+    smp: options.smp ?? ONE_CPU,
+    base: emulatorOf(base.version),
+    head: emulatorOf(head.version),
+  };
   const compare = async (pair: QemuPair): Promise<CellResult> => {
     const started = performance.now();
     const before = await reader.read(base, pair);
     const after = before.kind === 'observed' ? await reader.read(head, pair) : before;
-    const judged = judgeEnds(pair, before, after, options);
+    const judged = judgeEnds(pair, before, after, between);
     return {
       pair: formatPair({ machine: pair.machine, cpu: parseCpu(pair.cpu) }),
       smp: formatSmp(options.smp ?? ONE_CPU),
@@ -99,23 +108,29 @@ interface Judged {
   readonly reasons: readonly Reason[];
 }
 
-function judgeEnds(pair: QemuPair, before: BootEnd, after: BootEnd, options: ComparisonOptions): Judged {
+function judgeEnds(pair: QemuPair, before: BootEnd, after: BootEnd, between: Between): Judged {
   if (before.kind !== 'observed') return { verdict: 'skipped', reasons: [failed(before)] };
   if (after.kind !== 'observed') return { verdict: after.kind, reasons: [failed(after)] };
-  const asked = identityMsrs(pair, options);
-  const own = ({ msrs, ...rest }: VcpuObservation): VcpuObservation => ({
-    ...rest,
-    msrs: asked ? msrs.filter(({ index }) => asked.has(index)) : msrs,
-  });
+  const [ours, theirs] = [between.base, between.head].map((emulator) => identityOf(pair, emulator, between));
+  const withOwnMsrs = ownMsrs(ours ?? null, between.accel);
+  const shown = (seen: VcpuObservation, i: number): VcpuObservation =>
+    ours && theirs ? underEmulator(seen, ours.vcpus[i]!, theirs.vcpus[i]!, between.accel) : seen;
   const reasons = compareObservations(
-    { vcpus: before.vcpus.map(own) },
-    { vcpus: after.vcpus.map(own) },
+    { vcpus: before.vcpus.map(withOwnMsrs) },
+    { vcpus: after.vcpus.map(shown).map(withOwnMsrs) },
     {
       ...{ volatility: VOLATILITY, nameOf: featureName, step: 'boot', sameBoot: false },
-      answerer: options.accel ?? 'tcg',
+      answerer: between.accel,
     },
   );
   return { verdict: reasons.length > 0 ? 'changed' : 'identical', reasons };
+}
+
+/** What is compared: under which accelerator, and whose emulators answer. */
+interface Between extends Pick<TableOptions, 'smp' | 'force'> {
+  readonly accel: Accelerator;
+  readonly base: string;
+  readonly head: string;
 }
 
 const VOLATILITY = loadVolatility();
@@ -123,16 +138,28 @@ const VOLATILITY = loadVolatility();
 const failed = (end: Exclude<BootEnd, { kind: 'observed' }>): Reason =>
   reason({ code: end.code, step: 'boot', layer: 'monitor', message: end.message });
 
-/**
- * QEMU denies no MSR that a guest should not have, and newer ones know more: only those of the pair's identity are compared. Null where the pair
- * is none of ours: then all that are read.
- */
-function identityMsrs({ machine, cpu }: QemuPair, { smp, accel }: ComparisonOptions): ReadonlySet<number> | null {
-  let identity: CpuIdentity;
+/** What the pair resolves to; null where it is none of ours (a machine type or model that is being developed). */
+function identityOf(
+  { machine, cpu }: QemuPair,
+  emulator: string,
+  { smp, accel, force = true }: Between,
+): CpuIdentity | null {
   try {
-    identity = resolve({ machine, cpu, ...(smp && { smp }), accelerator: accel ?? 'tcg' });
-  } catch {
-    return null;
+    const forced = force ? `${cpu},x-force-features=on` : cpu;
+    return resolve({ machine, cpu: forced, ...(smp && { smp }), accelerator: accel, emulator });
+  } catch (error) {
+    if (error instanceof GuestAbiError) return null;
+    throw error;
   }
-  return new Set(resetMsrs(identity).map(({ index }) => index));
+}
+
+/**
+ * QEMU denies no MSR that a guest should not have, and newer ones know more: only those of the pair's identity are compared, and none that firmware
+ * wrote. All that were read, where there is no identity.
+ */
+function ownMsrs(identity: CpuIdentity | null, accel: Accelerator): (seen: VcpuObservation) => VcpuObservation {
+  const own = identity && new Set(identity.msrs.map(({ index }) => index));
+  const isCompared = (index: number): boolean =>
+    (own?.has(index) ?? true) && shownUnderQemu(index, accel) !== 'firmware';
+  return (seen) => ({ ...seen, msrs: seen.msrs.filter(({ index }) => isCompared(index)) });
 }
