@@ -239,11 +239,20 @@ export class Definitions {
 
   /** The contract file that holds a model, version or alias; undefined where there is none. */
   contracts(name: string): unknown {
+    return this.#contractFile('contracts', name);
+  }
+
+  /** Likewise of its MSRs. */
+  msrContracts(name: string): unknown {
+    return this.#contractFile('msr-contracts', name);
+  }
+
+  #contractFile(folder: string, name: string): unknown {
     const { models, aliases } = this.modelIndex;
     const versioned = aliases[name] ?? name;
     const base = models[versioned] ? versioned : versioned.replace(/-v\d+$/, '');
-    const path = `contracts/${base}.json`;
-    const known = this.#files.has(path) || this.#folders.some((folder) => existsSync(join(folder, path)));
+    const path = `${folder}/${base}.json`;
+    const known = this.#files.has(path) || this.fileOf(path) !== undefined;
     return known ? this.#read(path) : undefined;
   }
 
@@ -324,7 +333,8 @@ function propertiesIn(value: object): string[] {
 }
 
 /** Contracts hold hex strings, and no numbers. */
-const reviverOf = (path: string): typeof fromFile | undefined => (path.startsWith('contracts/') ? undefined : fromFile);
+const reviverOf = (path: string): typeof fromFile | undefined =>
+  /^(msr-)?contracts\//.test(path) ? undefined : fromFile;
 
 function parsedText(text: string, reviver: typeof fromFile | undefined, file: string): unknown {
   try {

@@ -1,6 +1,7 @@
 /** Contract files stand in canonical form, and no pair has two contracts. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type ContractFile, contractText } from '../../corpora/contracts.js';
+import { type MsrContractFile, msrContractText } from '../../corpora/msr-contracts.js';
 import { packageFile } from '../../corpora/package-root.js';
 import type { Check } from './check.js';
 
@@ -13,6 +14,22 @@ export const contractsAreCanonical: Check = {
       const canonical = contractText(file) === text ? [] : [`corpora/contracts/${name} is not in canonical form`];
       return [...canonical, ...pairsInTwoTables(file).map((pair) => `${pair} has two contracts in ${name}`)];
     }),
+};
+
+export const msrContractsAreCanonical: Check = {
+  name: 'MSR contracts are in canonical form, and of the models that have contracts',
+  run: () => {
+    const models = readdirSync(packageFile('corpora/contracts'));
+    const own = readdirSync(packageFile('corpora/msr-contracts'));
+    return [
+      ...models.filter((name) => !own.includes(name)).map((name) => `${name} has no MSR contract`),
+      ...own.flatMap((name) => {
+        const text = readFileSync(packageFile(`corpora/msr-contracts/${name}`), 'utf8');
+        const file = JSON.parse(text) as MsrContractFile;
+        return msrContractText(file) === text ? [] : [`corpora/msr-contracts/${name} is not in canonical form`];
+      }),
+    ];
+  },
 };
 
 function pairsInTwoTables({ tables }: ContractFile): string[] {

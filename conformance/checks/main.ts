@@ -1,6 +1,6 @@
 /** Runs every check; the last part of `npm run check`. */
 import type { Check } from './check.js';
-import { contractsAreCanonical } from './contracts.js';
+import { contractsAreCanonical, msrContractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
 import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
 import { msrDictionaryHolds } from './msrs.js';
@@ -11,6 +11,7 @@ import { volatilityMatches } from './volatility.js';
 const CHECKS: readonly Check[] = [
   definitionsAreCanonical,
   contractsAreCanonical,
+  msrContractsAreCanonical,
   volatilityMatches,
   msrDictionaryHolds,
   requirementsHold,

@@ -2,8 +2,10 @@
 import { contractText } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
+import { msrContractText } from '../../corpora/msr-contracts.js';
 import { packageFile } from '../../corpora/package-root.js';
 import { freezeMachines } from '../contracts/freeze.js';
+import { freezeMsrsOf } from '../contracts/freeze-msrs.js';
 import { writeChanged } from '../import/write-definitions.js';
 import { outFolder } from './import-qemu.js';
 import { type CommonOptions, print, printJson } from './output.js';
@@ -18,12 +20,12 @@ export interface FreezeOptions extends CommonOptions {
 export function freezeContracts(options: FreezeOptions): void {
   const definitions = definitionsOf(options.corpora);
   const machines = options.machine.map((name) => promising(name, definitions));
-  const files = new Map(
-    [...freezeMachines(machines, definitions, [])].map(([model, file]) => [
-      `contracts/${model}.json`,
-      contractText(file),
-    ]),
-  );
+  const tables = [...freezeMachines(machines, definitions, [])];
+  const msrs = [...freezeMsrsOf(machines, definitions)];
+  const files = new Map([
+    ...tables.map(([model, file]) => [`contracts/${model}.json`, contractText(file)] as const),
+    ...msrs.map(([model, file]) => [`msr-contracts/${model}.json`, msrContractText(file)] as const),
+  ]);
   const out = outFolder(options);
   const { added, changed, same } = writeChanged(files, [packageFile('corpora'), ...(options.corpora ?? [])], out);
   if (options.json) printJson('freeze', { machines, out, added, changed, same });

@@ -2,8 +2,11 @@
 import { contractOf } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
+import { hex32, hex64 } from '../../corpora/hex.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
-import type { Reason } from '../../corpora/verdict.js';
+import { msrContractOf } from '../../corpora/msr-contracts.js';
+import { msrLabel } from '../../corpora/msrs.js';
+import { type Reason, reason } from '../../corpora/verdict.js';
 import { alterations, DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
 import type { Expectation } from './judge.js';
 import { unpinned } from './pins.js';
@@ -20,7 +23,8 @@ export interface CellExpectation {
 export function expectationOf(identity: CpuIdentity, smp: string, definitions?: Definitions): CellExpectation {
   const contract = contractOf(identity.pair, smp, definitions);
   if (!contract) return { vcpus: identity.vcpus, evidence: 'resolved-only', broken: unpinned(identity) };
-  return { ...contract, broken: brokenDefinitions(contract.vcpus, identity) };
+  const broken = [...brokenDefinitions(contract.vcpus, identity), ...brokenMsrs(identity, definitions)];
+  return { ...contract, broken };
 }
 
 /** Every bit in which the definitions of today resolve otherwise than the contract. */
@@ -33,6 +37,24 @@ export const brokenDefinitions = (contract: Expectation, identity: CpuIdentity):
       DEFINITIONS,
     ),
   );
+
+/** Every MSR that the definitions of today give otherwise than the contract: another value, or to a CPU that has none, or none. */
+export function brokenMsrs({ pair, msrs }: CpuIdentity, definitions?: Definitions): Reason[] {
+  const contract = msrContractOf(pair, definitions);
+  if (!contract) return [];
+  const [frozen, today] = [contract, msrs].map(
+    (list) => new Map(list.map(({ index, value }) => [index, hex64(value)])),
+  );
+  const indices = [...new Set([...frozen!.keys(), ...today!.keys()])];
+  return indices
+    .filter((index) => frozen!.get(index) !== today!.get(index))
+    .map((index) => {
+      const [was, is] = [frozen!.get(index) ?? '#GP', today!.get(index) ?? '#GP'];
+      const message = `${msrLabel(index)}: contract ${was}, definition shows ${is}`;
+      const facts = { step: 'resolve', vcpu: 0, msr: hex32(index), layer: 'monitor' as const };
+      return reason({ ...facts, code: 'definition-msr-changed', contract: was, guest: is, message });
+    });
+}
 
 const XSAVE = 1 << 26;
 

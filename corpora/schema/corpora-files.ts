@@ -25,6 +25,7 @@ function schemaOf(path: string): Zod.ZodType {
   const known = byName[path];
   if (known) return known;
   if (path.startsWith('contracts/')) return schemas.contract;
+  if (path.startsWith('msr-contracts/')) return schemas.msrContract;
   return path.startsWith('machine-types/') ? schemas.machine : schemas.model;
 }
 
@@ -69,6 +70,15 @@ function makeSchemas({ z }: typeof Zod) {
   const rows = z.array(z.strictObject({ leaf: hex, subleaf: hex.nullable(), eax: hex, ebx: hex, ecx: hex, edx: hex }));
   const vcpus = z.array(z.strictObject({ apicId: count, rows })).optional();
   const shape = z.strictObject({ evidence: names, rows, vcpus });
+  const values = z.record(
+    z.string().regex(/^0x[0-9a-f]{16}$/, 'not 64 bits in hex'),
+    z.string().regex(/^0x[0-9a-f]{8}([- ]0x[0-9a-f]{8})*$/, 'not MSRs in hex'),
+  );
+  const msrContract = z.strictObject({
+    schema: schema('msr-contract'),
+    model: z.string(),
+    tables: z.array(z.strictObject({ pairs: lists, values })),
+  });
   const contract = z.strictObject({
     schema: schema('contract'),
     model: z.string(),
@@ -135,5 +145,5 @@ function makeSchemas({ z }: typeof Zod) {
       deviations: z.array(deviation),
     }),
   };
-  return { model, machine, contract, byName };
+  return { model, machine, contract, msrContract, byName };
 }

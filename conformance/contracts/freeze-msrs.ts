@@ -1,0 +1,18 @@
+/** Writes MSR contracts: what the vCPUs of a machine type's models read of their MSRs, added to what is frozen already. */
+import type { Definitions } from '../../corpora/definitions.js';
+import { freezeMsrs, type MsrContractFile } from '../../corpora/msr-contracts.js';
+import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
+
+/** MSR contract files, by model, after freezing machine types, in the order given. Throws `InputError` (`contract-exists`) where a frozen value would change. */
+export function freezeMsrsOf(machines: readonly string[], definitions: Definitions): Map<string, MsrContractFile> {
+  const files = new Map<string, MsrContractFile>();
+  for (const machine of machines)
+    for (const { name, version } of listModels(machine, definitions)) {
+      const model = version.replace(/-v\d+$/, '');
+      const before = files.get(model) ?? (definitions.msrContracts(model) as MsrContractFile | undefined);
+      const file = before ?? { schema: 'guest-abi/msr-contract/1', model, tables: [] };
+      const { msrs } = resolve({ machine, cpu: name, definitions });
+      files.set(model, freezeMsrs(file, [{ model: name, machine, msrs }]));
+    }
+  return files;
+}
