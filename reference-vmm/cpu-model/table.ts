@@ -44,7 +44,7 @@ function* sharedBasicRows(cpu: ExpandedCpu, level: number): Generator<CpuidRow> 
   if (level >= 0xa) yield* plain(0xa, basic.leafA(cpu));
   if (level >= 0xd)
     for (const [subleaf, registers] of xsaveLeaf(cpu))
-      if (registers.eax || registers.ebx) yield rowOf(0xd, subleaf, registers);
+      if (registers.eax || (cpu.accelerator === 'tcg' && registers.ebx)) yield rowOf(0xd, subleaf, registers);
   // SGX is the host's: its subleaves stand there empty.
   if (level >= 0x12 && !cpu.behaviours.has('no-sgx-leaf')) yield* indexed(0x12, upTo(2, basic.zero));
   if (level >= 0x14) yield* indexed(0x14, basic.leaf14(cpu));
