@@ -1,5 +1,5 @@
 /** CPUID fields by their text (`7.0.EBX`), and tables with some of their bits otherwise. */
-import { type CpuidField, type CpuidRow, CpuidTable, isIndexedLeaf, type Register } from '../../corpora/cpuid.js';
+import { type CpuidField, CpuidTable, isIndexedLeaf, type Register } from '../../corpora/cpuid.js';
 
 const FORM = /^([0-9A-F]+)(?:\.([0-9A-F]+))?(?:\.(E[A-D]X)(?:\[(\d+)\])?)?$/;
 
@@ -23,18 +23,6 @@ export function parseField(text: string): {
 
 /** Bits by field: `{"7.0.EBX": "0x00000810"}`. */
 export type FieldBits = Readonly<Record<string, string>>;
-
-/** The bits as rows of a table. */
-export function tableOf(fields: FieldBits): CpuidTable {
-  const rows = new Map<string, CpuidRow>();
-  for (const [text, bits] of Object.entries(fields)) {
-    const { leaf, subleaf, register } = parseField(text);
-    const key = `${leaf}.${subleaf}`;
-    const empty = { leaf, subleaf, eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    rows.set(key, { ...(rows.get(key) ?? empty), [register!]: Number(bits) });
-  }
-  return new CpuidTable(rows.values());
-}
 
 /** `table` with `change` made to each field; rows that it lacks are made where `add`. */
 export function withFields(

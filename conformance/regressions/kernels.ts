@@ -3,12 +3,11 @@ import { CpuidTable } from '../../corpora/cpuid.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { MsrValue } from '../../corpora/identity.js';
 import type { Mutant } from '../../corpora/regressions.js';
-import { withAdditions } from '../../reference-vmm/cpu-model/additions.js';
 import type { Faults } from '../../reference-vmm/kvm/inject.js';
 import { injectFaults } from '../../reference-vmm/kvm/inject.js';
 import type { Kvm, Vcpu } from '../../reference-vmm/kvm/kvm.js';
 import { KvmError } from '../../reference-vmm/kvm/kvm-error.js';
-import { clearBits, flipBits, setBits, tableOf, withFields } from './fields.js';
+import { clearBits, flipBits, setBits, withFields } from './fields.js';
 import { overGuests } from './over.js';
 
 type KernelFaults = Extract<Mutant, { kind: 'kernel' }>['faults'];
@@ -31,9 +30,9 @@ const listedBy = (indices: readonly number[], { lists = [], listsNot = [] }: Ker
 export const captureWith = (host: HostCapabilities, faults: KernelFaults): HostCapabilities => ({
   ...host,
   supportedCpuid: supportedBy(host.supportedCpuid, faults),
-  ...(faults.adds ? { cpuidAdditions: withAdditions(host.cpuidAdditions, tableOf(faults.adds)) } : {}),
+  ...(faults.adds ? { cpuidAdditions: withFields(host.cpuidAdditions, faults.adds, setBits, true) } : {}),
   ...(faults.removes
-    ? { cpuidRemovals: withAdditions(host.cpuidRemovals ?? new CpuidTable([]), tableOf(faults.removes)) }
+    ? { cpuidRemovals: withFields(host.cpuidRemovals ?? new CpuidTable([]), faults.removes, setBits, true) }
     : {}),
   msrIndices: listedBy(host.msrIndices, faults),
 });
