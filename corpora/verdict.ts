@@ -14,7 +14,7 @@ export const VERDICTS = [
 ] as const;
 export type Verdict = (typeof VERDICTS)[number];
 
-export const SCENARIOS = ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate'] as const;
+export const SCENARIOS = ['boot', 'reset', 'cold-start', 'snapshot-restore', 'live-snapshot', 'migrate'] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** The layer that a reason lays the difference to, where that can be told. */

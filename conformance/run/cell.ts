@@ -25,7 +25,7 @@ export interface CellPair {
 }
 
 /**
- * All cells of some pairs. `migrate` and `snapshot-restore` run within each host and over every ordered pair of hosts;
+ * All cells of some pairs. `migrate` and snapshots run within each host and over every ordered pair of hosts;
  * the other scenarios on each host.
  */
 export function cellsOf(pairs: readonly CellPair[], hosts: readonly Host[], scenarios: readonly Scenario[]): Cell[] {
@@ -43,7 +43,7 @@ function pathsOf(scenario: Scenario, hosts: readonly Host[]): Host[][] {
   const ordered = hosts.flatMap((from) => hosts.filter((to) => to !== from).map((to) => [from, to]));
   if (scenario === 'migrate')
     return [...single.filter(([host]) => host!.concurrent).map(([host]) => [host!, host!]), ...ordered];
-  if (scenario === 'snapshot-restore') return [...single, ...ordered];
+  if (scenario === 'snapshot-restore' || scenario === 'live-snapshot') return [...single, ...ordered];
   return single;
 }
 

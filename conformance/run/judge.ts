@@ -32,6 +32,9 @@ export interface Dump {
 
 const VOLATILITY = loadVolatility();
 
+/** Errors of a host that cannot play a scenario, whatever the guest. */
+const HOST_CANNOT = new Set(['userfaultfd-missing']);
+
 type Running = Extract<Outcome, { kind: 'running' }>;
 
 /** Plays a scenario to its end, or to the first step that does not keep the contract. */
@@ -93,7 +96,8 @@ export class Life {
   failed(error: unknown): Judgement {
     if (!(error instanceof GuestAbiError)) throw error;
     const code = error instanceof AgentSilent ? 'hung' : error instanceof AgentGone ? 'crashed' : error.code;
-    return this.#judgement(code === 'hung' ? 'hung' : 'crashed', [failure(code, this.#step, error.message)]);
+    const verdict = code === 'hung' ? code : HOST_CANNOT.has(code) ? 'skipped' : 'crashed';
+    return this.#judgement(verdict, [failure(code, this.#step, error.message)]);
   }
 
   /** Where the kernel altered the table (observed under --allow-altered), the guest must see exactly what was read back. */

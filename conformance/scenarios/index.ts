@@ -1,6 +1,7 @@
 /** All scenarios by name. */
 import { boot } from './boot.js';
 import { coldStart } from './cold-start.js';
+import { liveSnapshot } from './live-snapshot.js';
 import { migrate } from './migrate.js';
 import { reset } from './reset.js';
 import type { Plays } from './scenario.js';
@@ -11,5 +12,6 @@ export const PLAYS: Plays = {
   reset,
   'cold-start': coldStart,
   'snapshot-restore': snapshotRestore,
+  'live-snapshot': liveSnapshot,
   migrate,
 };

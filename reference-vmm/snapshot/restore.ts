@@ -11,6 +11,8 @@ export interface RestoreOptions extends Omit<MachineOptions, 'memoryBytes' | 'me
    * new snapshot under its name is another file). Such a guest cannot be saved live.
    */
   readonly lazy?: boolean;
+  /** What the machine is made of; a state of another one is refused then. Default: what the file says. */
+  readonly identity?: CpuIdentity;
   /** Reasons why the identity of the file is not wanted here: nothing is made then. */
   readonly accept?: (identity: CpuIdentity) => readonly Reason[];
 }
@@ -20,7 +22,7 @@ export interface RestoreOptions extends Omit<MachineOptions, 'memoryBytes' | 'me
  * `Machine.create` does. The file can be restored any number of times.
  */
 export function restoreSnapshot(kvm: Kvm, file: string, options: RestoreOptions): Creation {
-  const { lazy = false, accept = () => [], ...rest } = options;
+  const { lazy = false, accept = () => [], identity, ...rest } = options;
   using snapshot = new SnapshotFile(file);
   const { core } = snapshot;
   const unwanted = accept(core.identity);
@@ -29,7 +31,7 @@ export function restoreSnapshot(kvm: Kvm, file: string, options: RestoreOptions)
   // Before a VM is made: a guest must not begin on half a file.
   if (lazy) snapshot.check();
   const image = lazy ? { memoryImage: { fd: snapshot.fd, offset: snapshot.ramOffset } } : {};
-  const creation = Machine.create(kvm, core.identity, { step: 'restore', ...rest, memoryBytes, ...image });
+  const creation = Machine.create(kvm, identity ?? core.identity, { step: 'restore', ...rest, memoryBytes, ...image });
   if (creation.kind === 'refused') return creation;
   try {
     const { machine } = creation;

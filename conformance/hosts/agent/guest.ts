@@ -10,13 +10,18 @@ import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
 import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
-import { LiveMachine } from '../../../reference-vmm/live-machine.js';
+import { type LiveEvent, LiveMachine } from '../../../reference-vmm/live-machine.js';
 import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
+import { startLiveSave } from '../../../reference-vmm/snapshot/live-save.js';
 import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
+import { restoreSnapshot } from '../../../reference-vmm/snapshot/restore.js';
 import type { Outcome, Params } from './protocol.js';
 
 /** A dump takes milliseconds, in a nested and emulated host a second; a guest that needs more hangs. */
 export const DUMP_DEADLINE_MS = 20_000;
+
+/** Bytes a second: so few that the probe's dump falls into its save. */
+const LIVE_SAVE_BANDWIDTH = 1024 * 1024;
 
 type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs'>;
 type Created = Extract<Creation, { kind: 'created' }>;
@@ -55,6 +60,22 @@ export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, s
     step,
   });
 
+/** What a snapshot holds, or why it is refused; `accept` says whether it is wanted. Throws as `restoreSnapshot` does. */
+export const restoreGuest = (
+  kvm: Kvm,
+  request: Params<'restore'>,
+  accept: (identity: CpuIdentity) => readonly Reason[],
+): Creation =>
+  restoreSnapshot(kvm, request.file, {
+    nameOf: featureName,
+    boot: probeBoot(request.msrs, identityOf(request).vcpus),
+    allowAltered: request.allowAltered,
+    forceFeatures: request.forceFeatures,
+    lazy: request.lazy ?? false,
+    identity: identityOf(request),
+    accept,
+  });
+
 /** A guest that was created and not refused. */
 export class ProbeGuest implements Disposable {
   readonly #created: Created;
@@ -90,6 +111,21 @@ export class ProbeGuest implements Disposable {
     return this.#dump();
   }
 
+  /** Saves the guest while it runs and dumps. Gives the dump; the file is whole then. Throws as `startLiveSave` and its `done`. */
+  async saveLive(file: string): Promise<Outcome> {
+    this.live.resume();
+    try {
+      const save = await startLiveSave(this.live, file, { bytesPerSecond: LIVE_SAVE_BANDWIDTH });
+      const dumped = this.#dumpWhileItRuns();
+      this.live.sendSerial(Uint8Array.of(COMMAND.dump));
+      const outcome = await dumped;
+      await save.done;
+      return outcome;
+    } finally {
+      this.live.pause();
+    }
+  }
+
   saveState(): MachineState {
     return this.#created.machine.saveState();
   }
@@ -103,26 +139,55 @@ export class ProbeGuest implements Disposable {
   }
 
   async #dump(): Promise<Outcome> {
-    const { machine, altered, forced, readBack } = this.#created;
+    const { machine } = this.#created;
     const until = performance.now() + this.#deadlineMs;
     const seen: VcpuObservation[] = [];
     for (;;) {
       const event = await runAsync(machine, { timeoutMs: until - performance.now() });
-      if (event.kind === 'record') {
-        const { observation, cpuidCapped } = decodeRecord(event.bytes);
-        if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
-        seen.push(observation);
-        if (seen.length === machine.identity.vcpus.length)
-          return {
-            kind: 'running',
-            vcpus: structuredClone(seen.map(vcpuObservationToJson)) as never,
-            altered: [...altered],
-            forced: [...forced],
-            readBack: readBack.map((table) => table.toJSON()),
-          };
-      } else if (event.kind === 'reset') machine.reset();
-      else return ending(event);
+      if (event.kind === 'reset') machine.reset();
+      const outcome = this.#outcomeOf(event, seen);
+      if (outcome) return outcome;
     }
+  }
+
+  /** Gathers the records of all vCPUs in `seen`; null where some are still to come. */
+  #outcomeOf(event: MachineEvent, seen: VcpuObservation[]): Outcome | null {
+    if (event.kind === 'reset') return null;
+    if (event.kind !== 'record') return ending(event);
+    const { observation, cpuidCapped } = decodeRecord(event.bytes);
+    if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
+    seen.push(observation);
+    const { machine, altered, forced, readBack } = this.#created;
+    if (seen.length < machine.identity.vcpus.length) return null;
+    return {
+      kind: 'running',
+      vcpus: structuredClone(seen.map(vcpuObservationToJson)) as never,
+      altered: [...altered],
+      forced: [...forced],
+      readBack: readBack.map((table) => table.toJSON()),
+    };
+  }
+
+  #dumpWhileItRuns(): Promise<Outcome> {
+    const seen: VcpuObservation[] = [];
+    return new Promise((resolve) => {
+      const end = (outcome: Outcome): void => {
+        clearTimeout(late);
+        stop();
+        resolve(outcome);
+      };
+      const late = setTimeout(
+        () => end({ kind: 'hung', message: `no dump within ${this.#deadlineMs} ms of a live save` }),
+        this.#deadlineMs,
+      );
+      const stop = this.live.onEvent((event: LiveEvent) => {
+        const failed = event.kind === 'failed';
+        const outcome: Outcome | null = failed
+          ? { kind: 'crashed', message: event.error.message }
+          : this.#outcomeOf(event, seen);
+        if (outcome) end(outcome);
+      });
+    });
   }
 }
 

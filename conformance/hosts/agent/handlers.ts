@@ -10,9 +10,10 @@ import { openKvm } from '../../../reference-vmm/kvm/system.js';
 import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
 import { migrateOut } from '../../../reference-vmm/migration/source.js';
 import { connectMigration, listenForMigration } from '../../../reference-vmm/migration/transport.js';
-import { readSnapshot, writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
+import type { Creation } from '../../../reference-vmm/monitor.js';
+import { writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
 import { withFault } from './faults.js';
-import { createGuest, identityOf, ProbeGuest } from './guest.js';
+import { createGuest, identityOf, ProbeGuest, restoreGuest } from './guest.js';
 import { inFolder } from './made-folders.js';
 import { packFile, unpackFile } from './packed-file.js';
 import type { Outcome, Params } from './protocol.js';
@@ -40,6 +41,7 @@ class KvmHandlers {
       command: ({ command }) => this.#running().command(command),
       'write-msr': ({ index, value }) => this.#running().writeMsr(parseHex32(index), parseHex64(value)),
       save: ({ file }) => ({ bytes: writeSnapshot(inFolder(file), this.#running().saveState()) }),
+      'save-live': ({ file }) => this.#running().saveLive(inFolder(file)),
       restore: (request) => this.#restore(request),
       send: (request) => this.#send(request),
       listen: (request) => this.#listen(request),
@@ -81,20 +83,21 @@ class KvmHandlers {
   }
 
   async #restore(request: Params<'restore'>): Promise<Outcome> {
-    let state: ReturnType<typeof readSnapshot>;
+    this.#close();
+    const kvm = this.#host(request.fault);
+    let created: Creation;
     try {
-      state = readSnapshot(request.file);
+      created = restoreGuest(kvm, request, (identity) => {
+        const other = otherIdentity(identity.pair, request);
+        return other ? [other] : [];
+      });
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       return refused([reason({ code: error.code, step: 'restore', layer: 'monitor', message: error.message })]);
     }
-    const other = otherIdentity(state.identity.pair, request);
-    if (other) return refused([other]);
-    const guest = this.#create(request, 'restore');
-    if (!(guest instanceof ProbeGuest)) return guest;
-    const reasons = guest.loadState(state);
-    if (reasons.length > 0) return this.#refuse(reasons);
-    return guest.command('dump');
+    if (created.kind === 'refused') return refused(created.reasons);
+    this.#guest = new ProbeGuest(created);
+    return this.#guest.command('dump');
   }
 
   async #send({ socket }: Params<'send'>): Promise<Outcome | { kind: 'sent' }> {

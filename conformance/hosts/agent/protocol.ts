@@ -145,8 +145,13 @@ export const OPERATIONS = {
   'write-msr': { params: z.strictObject({ index: hex32, value: hex64 }), result: outcomeSchema },
   /** Stops the guest and writes its state to a file on the host. */
   save: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ bytes: count }) },
-  /** Makes a guest from a file that `save` wrote, and lets it dump. */
-  restore: { params: z.strictObject({ ...realize, file: z.string() }), result: outcomeSchema },
+  /** Writes the guest's state to a file on the host while it runs on and dumps. */
+  'save-live': { params: z.strictObject({ file: z.string() }), result: outcomeSchema },
+  /** Makes a guest from a file that `save` or `save-live` wrote, and lets it dump. With `lazy` the file is mapped. */
+  restore: {
+    params: z.strictObject({ ...realize, file: z.string(), lazy: z.boolean().optional() }),
+    result: outcomeSchema,
+  },
   /** Stops the guest and sends its state to a listening destination on a unix socket. */
   send: {
     params: z.strictObject({ socket: z.string() }),

@@ -67,6 +67,11 @@ export function recordedHandlers(
     return refused.length > 0 ? refused : running().load(state, step);
   };
 
+  const save = (file: string): number => {
+    mkdirSync(dirname(file), { recursive: true });
+    return writeFileWhole(file, [Buffer.from(JSON.stringify(running().save(host.msrIndices)))]);
+  };
+
   return {
     capture: () => captureToJson(host) as never,
     boot: (request) => settle(create(request, 'boot')),
@@ -79,9 +84,10 @@ export function recordedHandlers(
       running().writeMsr(parseHex32(index), parseHex64(value));
       return running().dump();
     },
-    save: ({ file }) => {
-      mkdirSync(dirname(file), { recursive: true });
-      return { bytes: writeFileWhole(file, [Buffer.from(JSON.stringify(running().save(host.msrIndices)))]) };
+    save: ({ file }) => ({ bytes: save(file) }),
+    'save-live': ({ file }) => {
+      save(file);
+      return running().dump();
     },
     restore: (request) => {
       const state = JSON.parse(readFileSync(request.file, 'utf8')) as RecordedState;
