@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { EXIT, InputError } from '../../corpora/errors.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { agentCommand } from './commands/agent.js';
+import { bundleCommand } from './commands/bundle.js';
 import { convertCommand } from './commands/convert.js';
 import { diffCommand } from './commands/diff.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -16,6 +17,7 @@ import { machinesCommand } from './commands/machines.js';
 import { modelsCommand } from './commands/models.js';
 import { probeCommand } from './commands/probe.js';
 import { reportCommand } from './commands/report.js';
+import { reproduceCommand } from './commands/reproduce.js';
 import { resolveCommand } from './commands/resolve.js';
 import { startCommand } from './commands/start.js';
 import { verifyCommand } from './commands/verify.js';
@@ -30,6 +32,8 @@ const COMMANDS = [
   probeCommand,
   verifyCommand,
   reportCommand,
+  bundleCommand,
+  reproduceCommand,
   diffCommand,
   convertCommand,
   vmmCommand,

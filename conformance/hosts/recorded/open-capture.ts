@@ -68,7 +68,7 @@ function readBytes(file: string): Buffer {
 
 const isGzip = (bytes: Uint8Array): boolean => bytes[0] === 0x1f && bytes[1] === 0x8b;
 
-async function parseCapture(bytes: Buffer, name: string): Promise<Omit<OpenedCapture, 'name'>> {
+export async function parseCapture(bytes: Buffer, name: string): Promise<Omit<OpenedCapture, 'name'>> {
   let json: unknown;
   try {
     json = JSON.parse(bytes.toString('utf8'));
