@@ -24,6 +24,8 @@ export type Arrival =
 export interface ReceiveOptions {
   /** Milliseconds for which the source may be silent. */
   readonly silenceMs?: number;
+  /** Called before the guest runs here. */
+  readonly onRun?: () => void;
 }
 
 /**
@@ -35,11 +37,11 @@ export async function migrateIn(
   duplex: Duplex,
   name: string,
   realize: Realizer,
-  { silenceMs = DEFAULT_PARAMETERS['silence-limit'] }: ReceiveOptions = {},
+  { silenceMs = DEFAULT_PARAMETERS['silence-limit'], onRun = () => undefined }: ReceiveOptions = {},
 ): Promise<Arrival> {
   const link = new Link(duplex, name, 'destination');
   try {
-    return await new Incoming(link, realize, silenceMs).run();
+    return await new Incoming(link, realize, silenceMs, onRun).run();
   } finally {
     link.close();
   }
@@ -49,8 +51,10 @@ class Incoming {
   readonly #link: Link;
   readonly #realize: Realizer;
   readonly #silenceMs: number;
+  readonly #onRun: () => void;
 
-  constructor(link: Link, realize: Realizer, silenceMs: number) {
+  constructor(link: Link, realize: Realizer, silenceMs: number, onRun: () => void) {
+    this.#onRun = onRun;
     this.#link = link;
     this.#realize = realize;
     this.#silenceMs = silenceMs;
@@ -124,6 +128,7 @@ class Incoming {
   /** From `go` on the guest is here, whatever becomes of the link. */
   async #run(machine: LiveMachine): Promise<void> {
     const go = await this.#link.receive([MESSAGE.go], this.#silenceMs);
+    this.#onRun();
     if (go.payload[0]) machine.resume();
     try {
       await this.#link.send(MESSAGE.running, new Uint8Array(0), this.#silenceMs);
