@@ -139,7 +139,7 @@ export class LiveMachine implements Disposable {
         this.#tell({ kind: 'failed', error: error as Error });
         return;
       }
-      await nextLanding(seen, WATCH_MS);
+      await nextLanding(seen, Math.min(WATCH_MS, machine.patienceMs));
     }
   }
 

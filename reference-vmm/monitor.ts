@@ -10,6 +10,7 @@ import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import type { FeatureNamer } from './cpu-model/differences.js';
 import { crash, whereabouts } from './crash.js';
 import { Crew } from './crew.js';
+import { IdlePoll } from './idle-poll.js';
 import { hostCapabilities } from './kvm/capabilities.js';
 import type { VcpuExit } from './kvm/exit.js';
 import { type GuestMemory, gpa } from './kvm/guest-memory.js';
@@ -63,6 +64,7 @@ export class Machine implements Disposable {
   readonly #nameOf: FeatureNamer;
   /** Events that wait for their turn. */
   readonly #events: MachineEvent[] = [];
+  readonly #idlePoll = new IdlePoll();
   #fresh = true;
 
   private constructor(board: Board, { boot, nameOf }: MachineOptions) {
@@ -139,6 +141,11 @@ export class Machine implements Disposable {
   /** Queues bytes for the guest to read from COM1. */
   sendSerial(bytes: Uint8Array): void {
     this.#board.serial.send(bytes);
+    this.#wake(this.#idlePoll.end());
+  }
+
+  #wake(index: number | null): void {
+    if (index !== null) this.#crew.launch(index);
   }
 
   /**
@@ -162,7 +169,7 @@ export class Machine implements Disposable {
         const event = this.poll();
         if (event) return event;
         if (!(performance.now() < deadline)) return this.#timedOut();
-        waitForLanding(seen, deadline - performance.now());
+        waitForLanding(seen, Math.min(deadline - performance.now(), this.patienceMs));
       }
     } finally {
       this.halt();
@@ -186,7 +193,7 @@ export class Machine implements Disposable {
         const event = this.poll();
         if (event) return event;
         if (!(performance.now() < deadline)) return this.#timedOut();
-        await nextLanding(seen, deadline - performance.now());
+        await nextLanding(seen, Math.min(deadline - performance.now(), this.patienceMs));
       }
     } finally {
       this.halt();
@@ -200,13 +207,24 @@ export class Machine implements Disposable {
 
   /** Serves the exits that came. Gives the next event; a vCPU whose event ends or resets the machine stands still. */
   poll(): MachineEvent | null {
-    for (const { index, exit } of this.#crew.landed())
-      if (this.#serve(index, exit).every(({ kind }) => kind === 'record')) this.#crew.launch(index);
+    this.#wake(this.#idlePoll.due());
+    for (const { index, exit } of this.#crew.landed()) {
+      const polls = this.#board.serial.vainPolls;
+      const goesOn = this.#serve(index, exit).every(({ kind }) => kind === 'record');
+      const rests = this.#board.serial.vainPolls > polls && this.#idlePoll.rests(index);
+      if (goesOn && !rests) this.#crew.launch(index);
+    }
     return this.#events.shift() ?? null;
+  }
+
+  /** How long to wait for a landing, in milliseconds, before `poll` must be called all the same. */
+  get patienceMs(): number {
+    return this.#idlePoll.msLeft;
   }
 
   /** Stops all vCPUs. */
   halt(): void {
+    this.#idlePoll.end();
     for (const { index, exit } of this.#crew.stopAll()) this.#serve(index, exit);
   }
 

@@ -45,6 +45,8 @@
 .set NOTE_FIRST, NOTE + 16
 .set NOTE_SECOND, NOTE + 24
 .set NOTE_WORDS, 8
+.set POLLED, NOTE + 4 * NOTE_WORDS  # the TSC, its low half, when COM1 was last asked
+.set POLL_TICKS, 1 << 20            # a third of a millisecond or so: an access to a port costs a guest more than a page
 .set CPUIDS, 256                    # leaf, subleaf, EAX, EBX, ECX, EDX as last read
 .set MSRS, CPUIDS + WITNESS_CPUID_CAP * CPUID_ROW_BYTES
 .set CHANGE_ROWS, MSRS + WITNESS_MSR_CAP * MSR_ROW_BYTES
@@ -213,6 +215,12 @@ pass:
     call forget_time
 5:  cmpl $0, NUMBER(%ebx)
     jne pass
+    rdtsc
+    mov %eax, %edx
+    sub POLLED(%ebx), %edx
+    cmp $POLL_TICKS, %edx
+    jb pass
+    mov %eax, POLLED(%ebx)
     mov $PORT_com1LineStatus, %edx
     in %dx, %al
     test $1, %al

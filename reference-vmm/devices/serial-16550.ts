@@ -20,10 +20,16 @@ export class Serial16550 implements PortDevice {
   #registers = new Uint8Array(8);
   #divisor = new Uint8Array(2);
   #fifos = false;
+  #vainPolls = 0;
 
   /** `onOutput` gets each byte that the guest sends. */
   constructor(onOutput: (byte: number) => void) {
     this.#onOutput = onOutput;
+  }
+
+  /** How often the guest asked for input and there was none. */
+  get vainPolls(): number {
+    return this.#vainPolls;
   }
 
   /** Queues bytes for the guest to read. */
@@ -36,10 +42,15 @@ export class Serial16550 implements PortDevice {
     if (register <= 1 && this.#dlab) return this.#divisor[register]!;
     if (register === REG.data) return this.#input.shift() ?? 0;
     if (register === REG.interruptId) return NO_INTERRUPT | (this.#fifos ? FIFOS_ENABLED : 0);
-    if (register === REG.lineStatus)
-      return LINE_STATUS.transmitterEmpty | (this.#input.length > 0 ? LINE_STATUS.dataReady : 0);
+    if (register === REG.lineStatus) return LINE_STATUS.transmitterEmpty | this.#dataReady();
     if (register === 6) return MODEM_STATUS;
     return this.#registers[register]!;
+  }
+
+  #dataReady(): number {
+    if (this.#input.length > 0) return LINE_STATUS.dataReady;
+    this.#vainPolls += 1;
+    return 0;
   }
 
   write(port: number, value: number): DeviceEvent | null {
