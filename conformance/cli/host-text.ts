@@ -1,6 +1,7 @@
 /** The answers about hosts as text for people. */
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import { reasonLines } from '../../reports/reasons.js';
+import type { RunnableAnswer } from '../hosts/lab/runnable-pairs.js';
 import type { Baseline } from '../hosts/questions/baseline.js';
 import type { Hop, Way } from '../hosts/questions/can-move.js';
 import type { AffectedPairs, FeatureChange, HostDiff, MsrChange, ValueChange } from '../hosts/questions/diff.js';
@@ -29,6 +30,25 @@ function wrapped(words: readonly string[], indent = '    '): string[] {
     } else line = longer;
   }
   return line.trim() === '' ? lines : [...lines, line];
+}
+
+/** A line for each lab CPU; `verbose`: the models of each machine type below it. */
+export function runnablePairsText({ of, cpus, richest }: RunnableAnswer, verbose: boolean): string {
+  const width = Math.max(...cpus.map(({ cpu }) => cpu.length));
+  const lines = cpus.flatMap(({ cpu, capture, pairs }) => [
+    `${cpu.padEnd(width)}  ${`${pairs.length}`.padStart(5)} of ${of} pairs run with nothing forced  (${capture ?? 'not captured'})`,
+    ...(verbose
+      ? [...modelsByMachine(pairs)].flatMap(([machine, models]) => [`  ${machine}:`, ...wrapped(models)])
+      : []),
+  ]);
+  return [...lines, `The richest: ${richest}${verbose ? '' : ' (-v names the pairs)'}`].join('\n');
+}
+
+function modelsByMachine(pairs: readonly string[]): Map<string, string[]> {
+  const models = new Map<string, string[]>();
+  for (const [machine = '', model = ''] of pairs.map((pair) => pair.split('/')))
+    models.set(machine, [...(models.get(machine) ?? []), model]);
+  return models;
 }
 
 export const featuresText = (id: string, { facts }: HostCapabilities, features: readonly HostFeature[]): string =>

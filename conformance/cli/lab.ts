@@ -3,10 +3,14 @@ import { InputError } from '../../corpora/errors.js';
 import { openLabHosts } from '../hosts/lab/pool.js';
 import { type LabContents, type LabPlan, listLab, setupLab } from '../hosts/lab/setup.js';
 import type { Progress } from '../packages/progress.js';
+import { runnablePairsText } from './host-text.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
+import { definitionsOf } from './pairs.js';
 import { type Progress as ProgressLine, progressLine } from './progress.js';
 
-export type LabListOptions = CommonOptions;
+export interface LabListOptions extends CommonOptions {
+  readonly runnable?: boolean;
+}
 export type LabUpOptions = CommonOptions;
 export interface LabSetupCliOptions extends CommonOptions {
   readonly suite?: readonly string[];
@@ -62,7 +66,13 @@ function planText({ items, bytes }: LabPlan): string {
   return `loading ${mebibytes(bytes)} for the lab: ${missing.join(', ')}`;
 }
 
-export const labList = async (options: LabListOptions): Promise<void> => say(await listLab(), options);
+export async function labList(options: LabListOptions): Promise<void> {
+  if (!options.runnable) return say(await listLab(), options);
+  const { runnablePairs } = await import('../hosts/lab/runnable-pairs.js');
+  const answer = await runnablePairs(definitionsOf(options.corpora));
+  if (options.json) printJson('lab-runnable', answer);
+  else print(runnablePairsText(answer, options.verbose ?? false));
+}
 
 function say({ root, qemu, kernels, cpus }: LabContents, { json }: CommonOptions): void {
   if (json) printJson('lab', { root, qemu, kernels, cpus });

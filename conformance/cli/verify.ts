@@ -64,10 +64,14 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   if (options.list) return list(cells, run, options.json ?? false);
   if (before) requireCommonCell(before.cells, cells, options.against!);
   const writer = options.resume ? LogWriter.resume(logged, options.resume) : LogWriter.create(logged, options.log);
+  const started = performance.now();
   const log = await runLogged(cells, run, writer);
+  const seconds = (performance.now() - started) / 1000;
+  const ran = log.cells.length - writer.done.length;
   if (options.json) print(JSON.stringify(jsonReport(log, options.minIdentical), null, 1));
   else {
     print(`${textReport(log, textOptions(options))}\nlog: ${writer.file}`);
+    print(`${ran} cells in ${seconds.toFixed(1)} s: ${(ran / seconds).toFixed(1)} a second`);
   }
   const worse = before ? differingCells(before.cells, log.cells) : [];
   for (const line of worse) warn(line);

@@ -24,6 +24,7 @@ export const labCommand = (): Command =>
     .addCommand(
       withCommon(new Command('list'))
         .description('kernels and CPUs that --host lab:... can name')
+        .option('--runnable', 'instead: how many released pairs each lab CPU runs with nothing forced; -v names them')
         .action(async (options: LabListOptions) => {
           const { labList } = await import('../lab.js');
           await labList(options);
