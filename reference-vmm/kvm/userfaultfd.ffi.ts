@@ -179,7 +179,7 @@ function openDevice(): number | null {
 const missing = (why: string, cause?: unknown): MachineError =>
   new MachineError(
     'userfaultfd-missing',
-    `a live save needs userfaultfd with write protection, and there is none for this guest (${why}): save while stopped, or allow it (root, or vm.unprivileged_userfaultfd=1)`,
+    `a live save needs userfaultfd with write protection, and there is none for this guest (${why}): save while stopped ('vmm snapshot save --stopped', or QMP 'snapshot-save'), or allow it (root, or vm.unprivileged_userfaultfd=1)`,
     { cause },
   );
 

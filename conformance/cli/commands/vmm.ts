@@ -1,11 +1,17 @@
 /** `guest-abi vmm`: the reference monitor itself. */
 import { Command } from 'commander';
 import { wholeNumber, withCommon } from '../options.js';
+import type { CommonOptions } from '../output.js';
 import type { VmmMigrateOptions } from '../vmm-migrate.js';
 import type { VmmRunOptions } from '../vmm-run.js';
+import type { VmmSaveOptions } from '../vmm-snapshot.js';
 
 export const vmmCommand = (): Command =>
-  new Command('vmm').description('the reference monitor itself').addCommand(runCommand()).addCommand(migrateCommand());
+  new Command('vmm')
+    .description('the reference monitor itself')
+    .addCommand(runCommand())
+    .addCommand(migrateCommand())
+    .addCommand(snapshotCommand());
 
 const runCommand = (): Command =>
   withCommon(new Command('run'))
@@ -60,4 +66,31 @@ const migrateCommand = (): Command =>
     .action(async (options: VmmMigrateOptions) => {
       const { vmmMigrate } = await import('../vmm-migrate.js');
       process.exitCode = await vmmMigrate(options);
+    });
+
+const snapshotCommand = (): Command =>
+  new Command('snapshot')
+    .description('save the guest of a `vmm run --qmp`, running or stopped, and look into snapshot files')
+    .addCommand(saveCommand())
+    .addCommand(showCommand());
+
+const saveCommand = (): Command =>
+  withCommon(new Command('save'))
+    .description('save a guest while it runs; interrupted, it leaves no file')
+    .requiredOption('--qmp <socket>', "the machine's control socket: unix:PATH")
+    .requiredOption('--to <file>', 'NAME.snapshot; it is there once it is whole')
+    .option('--stopped', 'stop the guest for as long as it takes')
+    .option('--max-bandwidth <bytes>', 'a second, 0 for no limit (0)', wholeNumber('--max-bandwidth'))
+    .action(async (options: VmmSaveOptions) => {
+      const { vmmSave } = await import('../vmm-snapshot.js');
+      process.exitCode = await vmmSave(options);
+    });
+
+const showCommand = (): Command =>
+  withCommon(new Command('show'))
+    .description('check a snapshot file and say what it holds')
+    .argument('<file>')
+    .action(async (file: string, options: CommonOptions) => {
+      const { vmmShow } = await import('../vmm-snapshot.js');
+      process.exitCode = vmmShow(file, options);
     });
