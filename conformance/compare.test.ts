@@ -202,9 +202,6 @@ void t.test('vCPUs are matched by number, both ways', async (t) => {
   t.same(codes([{ ...bare, apicId: 4 }]), ['apic-id-changed']);
 });
 
-/** The one bit that corpora/volatility/registers.json gives to the host. */
-const CR4_MCE = 6;
-
 void t.test('two dumps: what persists is the same, each register and each bit is caught', async (t) => {
   const later = { ...seen, sequence: 1, msrs: seen.msrs.with(0, { index: 0x10, value: 9000n }) };
   t.same(compareDumps(seen, later, context), []);
@@ -212,10 +209,9 @@ void t.test('two dumps: what persists is the same, each register and each bit is
   for (const name of ['cr0', 'cr4'] as const) {
     for (let bit = 0; bit < 32; bit++) {
       const changed = { ...later, [name]: (later[name] ^ (1 << bit)) >>> 0 };
-      const hostBit = name === 'cr4' && bit === CR4_MCE;
-      t.equal(
-        compareDumps(seen, changed, context).some(({ code }) => code === 'register-changed'),
-        !hostBit,
+      const reasons = compareDumps(seen, changed, context);
+      t.ok(
+        reasons.some(({ code }) => code === 'register-changed'),
         `${name} ${bit}`,
       );
     }

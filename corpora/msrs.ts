@@ -147,6 +147,10 @@ function msrNames(): ReadonlyMap<number, string> {
 
 const membersOf = ({ count = 1 }: MsrDefinition): number => (typeof count === 'number' ? count : MOST_OF_A_KIND);
 
+/** The indices of a definition: of all of an array, as for names. */
+export const msrIndices = (definition: MsrDefinition): number[] =>
+  Array.from({ length: membersOf(definition) }, (_, i) => msrIndex(definition, i));
+
 const namesOf = (definition: MsrDefinition): [number, string][] =>
   Array.from({ length: membersOf(definition) }, (_, i) => [msrIndex(definition, i), msrName(definition, i)]);
 

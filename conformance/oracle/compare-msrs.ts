@@ -1,4 +1,6 @@
 /** MSRs and control registers of a dump against what they must be. */
+import { CpuFacts } from '../../corpora/cpu-facts.js';
+import { CpuidTable } from '../../corpora/cpuid.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { FaultClass, ObservedMsr, VcpuObservation } from '../../corpora/observation.js';
 import type { Reason } from '../../corpora/verdict.js';
@@ -35,6 +37,9 @@ export function compareMsrs(
   ];
 }
 
+/** A deadline that was armed stands still until it fires; no probe's fires. */
+const IA32_TSC_DEADLINE = 0x6e0;
+
 /** Values of time and host MSRs may differ; whether they can be read may not. */
 function isSameOutcome(
   index: number,
@@ -43,6 +48,7 @@ function isSameOutcome(
   { volatility }: CompareContext,
 ): boolean {
   if (want === got) return true;
+  if (index === IA32_TSC_DEADLINE) return false;
   const kind = msrClass(volatility, index);
   return typeof want === 'bigint' && typeof got === 'bigint' && (kind === 'time' || kind === 'host');
 }
@@ -64,8 +70,9 @@ export function compareRegisters(
   { volatility }: CompareContext,
   say: Say,
 ): Reason[] {
+  const cpu = new CpuFacts(new CpuidTable(before.cpuid), []);
   const own = (dump: VcpuObservation, name: 'cr0' | 'cr4'): string =>
-    hex32((dump[name] & ~hostRegisterBits(volatility, name)) >>> 0);
+    hex32((dump[name] & ~hostRegisterBits(volatility, name, cpu)) >>> 0);
   const plain = [
     ...(['cr0', 'cr4'] as const).map((name) => [name, own(before, name), own(after, name)] as const),
     ['xcr0', ...[before, after].map(({ xcr0 }) => (xcr0 === null ? 'unread' : outcomeText(xcr0)))] as const,

@@ -61,20 +61,6 @@ void t.test(
   },
 );
 
-void t.test('every volatility entry has a place in some table or on some kernel', { skip }, async (t) => {
-  const listed = filesBelow('host-captures').flatMap(
-    (file) => (readGzip(file) as { msrIndexList: string[] }).msrIndexList,
-  );
-  const written = filesBelow('qemu-kvm-msrs').flatMap((file) =>
-    Object.values(readGzip(file) as Record<string, Record<string, object>>).flatMap((machine) =>
-      Object.values(machine).flatMap((msrs) => Object.keys(msrs)),
-    ),
-  );
-  const indices = new Set([...listed, ...written].map(hex));
-  t.ok(indices.has(0x174));
-  const unmatched = unmatchedEntries(volatility, tables().values(), indices);
-  t.same(
-    unmatched.map((entry) => ('msr' in entry ? entry.msr : entry.leaf).toString(16)),
-    [],
-  );
+void t.test('every volatility entry has a place in some table', { skip }, async (t) => {
+  t.same(unmatchedEntries(volatility, tables().values()), []);
 });

@@ -1,8 +1,9 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { CpuFacts } from '../cpu-facts.js';
 import { CpuidTable } from '../cpuid.js';
-import { loadVolatility, msrClass, unmatchedEntries, volatileBits } from './volatility.js';
+import { hostRegisterBits, loadVolatility, msrClass, unmatchedEntries, volatileBits } from './volatility.js';
 
 const volatility = loadVolatility();
 const SCHEMA = 'guest-abi/volatility-cpuid/1';
@@ -12,11 +13,8 @@ const sound = { class: 'per-vcpu', leaf: '0x1', register: 'ebx', bits: '0xff0000
 function corpusOf(t: { testdir: () => string }, entry: object): string {
   const folder = mkdtempSync(join(t.testdir(), 'volatility-'));
   writeFileSync(join(folder, 'cpuid.json'), JSON.stringify({ schema: SCHEMA, entries: [entry] }));
-  for (const other of ['msrs', 'registers'])
-    writeFileSync(
-      join(folder, `${other}.json`),
-      JSON.stringify({ schema: `guest-abi/volatility-${other}/1`, entries: [] }),
-    );
+  const registers = { schema: 'guest-abi/volatility-registers/1', entries: [] };
+  writeFileSync(join(folder, 'registers.json'), JSON.stringify(registers));
   return folder;
 }
 
@@ -36,18 +34,19 @@ void t.test('bits and classes are found by place', async (t) => {
 
 void t.test('an entry that matches nothing is found', async (t) => {
   const table = new CpuidTable([{ leaf: 1, subleaf: null, eax: 0, ebx: 0, ecx: 0, edx: 0 }]);
-  const msrs = new Set(volatility.msrs.flatMap(({ msr, count }) => Array.from({ length: count }, (_, i) => msr + i)));
-  const unmatched = unmatchedEntries(volatility, [table], msrs);
   t.same(
-    unmatched,
+    unmatchedEntries(volatility, [table]),
     volatility.cpuid.filter(({ leaf }) => leaf !== 1),
   );
-  msrs.delete(0x176);
-  t.match(
-    unmatchedEntries({ cpuid: [], registers: [], msrs: volatility.msrs }, [], msrs),
-    [{ msr: 0x174, count: 3 }],
-    'one of a range',
-  );
+});
+
+void t.test("a register bit is the host's only for guests that cannot own it", async (t) => {
+  const cpu = (edx: number) =>
+    new CpuFacts(new CpuidTable([{ leaf: 1, subleaf: null, eax: 0, ebx: 0, ecx: 0, edx }]), []);
+  const MCE = 0x80;
+  t.equal(hostRegisterBits(volatility, 'cr4', cpu(0)), 0x40);
+  t.equal(hostRegisterBits(volatility, 'cr4', cpu(MCE)), 0);
+  t.equal(hostRegisterBits(volatility, 'cr0', cpu(0)), 0);
 });
 
 void t.test('an entry that says too little or something unknown is refused', async (t) => {

@@ -1,9 +1,12 @@
 /** Volatility of CPUID fields and MSRs: which of them may differ from a contract or over time, how, and why. */
 import { readFileSync } from 'node:fs';
+import { cpuCondition } from '../cpu-condition.js';
+import type { CpuFacts } from '../cpu-facts.js';
 import type { CpuidField, CpuidTable, Register } from '../cpuid.js';
 import { REGISTERS } from '../cpuid.js';
 import { InputError } from '../errors.js';
 import { parseHex32 } from '../hex.js';
+import { msrDictionary, msrIndices } from '../msrs.js';
 import { packageFile } from '../package-root.js';
 
 /** DESIGN, "volatility". What no entry names is `constant`. */
@@ -23,31 +26,28 @@ export interface CpuidVolatility extends Grounds, CpuidField {
   readonly rule: string | null;
 }
 
-/** `count` MSRs from `msr` on. */
-export interface MsrVolatility extends Grounds {
-  readonly msr: number;
-  readonly count: number;
-}
-
 /** Exact bits of a control register. */
 export interface RegisterVolatility extends Grounds {
   readonly register: 'cr0' | 'cr4';
   readonly bits: number;
+  /** The CPUs whose guests cannot own the bits (corpora/cpu-condition.ts). */
+  readonly when: string;
 }
 
 export interface Volatility {
   readonly cpuid: readonly CpuidVolatility[];
-  readonly msrs: readonly MsrVolatility[];
+  /** By index; what the MSR dictionary says of each, arrays of a length that CPUID gives up to `MOST_OF_A_KIND`. */
+  readonly msrs: ReadonlyMap<number, Grounds>;
   readonly registers: readonly RegisterVolatility[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Reads the files of corpora/volatility. Throws `InputError` (`bad-volatility`) naming the entry at fault. */
+/** Reads the files of corpora/volatility, and the MSR dictionary. Throws `InputError` (`bad-volatility`) naming the entry at fault. */
 export function loadVolatility(folder = packageFile('corpora/volatility')): Volatility {
   return {
     cpuid: readEntries(`${folder}/cpuid.json`, 'guest-abi/volatility-cpuid/1', cpuidEntry),
-    msrs: readEntries(`${folder}/msrs.json`, 'guest-abi/volatility-msrs/1', msrEntry),
+    msrs: msrVolatility(),
     registers: readEntries(`${folder}/registers.json`, 'guest-abi/volatility-registers/1', registerEntry),
   };
 }
@@ -70,7 +70,10 @@ function registerEntry(json: Json): RegisterVolatility {
     throw new RangeError(`register ${String(register)} is neither cr0 nor cr4`);
   const bits = hexIn(json, 'bits');
   if (bits === 0) throw new RangeError('no bits');
-  return { ...groundsOf(json, ['register', 'bits']), register, bits };
+  const { when } = json;
+  if (typeof when !== 'string') throw new RangeError('when is no text');
+  cpuCondition(when);
+  return { ...groundsOf(json, ['register', 'bits', 'when']), register, bits, when };
 }
 
 function cpuidEntry(json: Json): CpuidVolatility {
@@ -91,10 +94,11 @@ function cpuidEntry(json: Json): CpuidVolatility {
   };
 }
 
-function msrEntry(json: Json): MsrVolatility {
-  const { count = 1 } = json;
-  if (!Number.isInteger(count) || (count as number) < 1) throw new RangeError(`no count: ${String(count)}`);
-  return { ...groundsOf(json, ['msr', 'count']), msr: hexIn(json, 'msr'), count: count as number };
+let ofDictionary: ReadonlyMap<number, Grounds> | undefined;
+
+function msrVolatility(): ReadonlyMap<number, Grounds> {
+  ofDictionary ??= new Map(msrDictionary().flatMap((msr) => msrIndices(msr).map((index) => [index, msr.volatility])));
+  return ofDictionary;
 }
 
 const hexIn = (json: Json, key: string): number => {
@@ -126,32 +130,24 @@ const appliesTo = (entry: CpuidVolatility, field: CpuidField): boolean =>
   entry.register === field.register &&
   (entry.subleaf === null || entry.subleaf === field.subleaf);
 
-/** Bits of a control register that may vary with the host. */
-export const hostRegisterBits = (volatility: Volatility, register: RegisterVolatility['register']): number =>
+/** Bits of a control register that may vary with the host, for guests of this CPU. */
+export const hostRegisterBits = (
+  volatility: Volatility,
+  register: RegisterVolatility['register'],
+  cpu: CpuFacts,
+): number =>
   volatility.registers
-    .filter((entry) => entry.class === 'host' && entry.register === register)
+    .filter((entry) => entry.class === 'host' && entry.register === register && cpuCondition(entry.when)(cpu))
     .reduce((bits, entry) => bits | entry.bits, 0) >>> 0;
 
 /** The class of an MSR. */
 export const msrClass = (volatility: Volatility, index: number): VolatilityClass =>
-  volatility.msrs.find(({ msr, count }) => index >= msr && index < msr + count)?.class ?? 'constant';
+  volatility.msrs.get(index)?.class ?? 'constant';
 
-/**
- * Entries that none of the tables and none of the MSRs has a place for. Each is dead data or, worse, a misspelt exception, and
- * fails the check of the corpora.
- */
-export function unmatchedEntries(
-  volatility: Volatility,
-  tables: Iterable<CpuidTable>,
-  msrs: ReadonlySet<number>,
-): (CpuidVolatility | MsrVolatility)[] {
+/** Entries that none of the tables has a place for. Each is dead data or, worse, a misspelt exception, and fails the check of the corpora. */
+export function unmatchedEntries(volatility: Volatility, tables: Iterable<CpuidTable>): CpuidVolatility[] {
   const places = [...tables].flatMap((table) => table.rows);
-  return [
-    ...volatility.cpuid.filter(
-      (entry) => !places.some((row) => appliesTo(entry, { ...row, register: entry.register })),
-    ),
-    ...volatility.msrs.filter(
-      ({ msr, count }) => !Array.from({ length: count }, (_, i) => msr + i).every((i) => msrs.has(i)),
-    ),
-  ];
+  return volatility.cpuid.filter(
+    (entry) => !places.some((row) => appliesTo(entry, { ...row, register: entry.register })),
+  );
 }

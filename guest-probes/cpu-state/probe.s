@@ -23,7 +23,9 @@
 .set PIC_MASTER_MASK, 0x21
 .set PIC_SLAVE_MASK, 0xa1
 .set STARTUP_PAGE, 0x8              # real-mode start of further vCPUs: 0x8000
+.set CR4_MCE, 1 << 6
 .set CR4_OSXSAVE, 1 << 18
+.set CPUID_1_EDX_MCE, 1 << 7
 .set CPUID_1_ECX_XSAVE, 1 << 26
 
 .text
@@ -83,6 +85,7 @@ start:
     mov %eax, sequence
     movl $COMMAND_dump, command
     call take_request
+    call own_mce
     call work
     call emit
     cmpl $0, vcpu_count
@@ -276,6 +279,8 @@ vcpu_start:
     mov %eax, %ss
     lidt idt_pointer
     movl $LAPIC_ENABLE, LAPIC_SPURIOUS  # software-enabled, else it would drop the IPI
+    mov $vcpu_stack, %esp
+    call own_mce
 vcpu_work:
     mov $vcpu_stack, %esp
     cld
@@ -476,6 +481,18 @@ wrmsr_done:
     movl $0, write_row + 8
     movl $0, write_row + 12
     jmp dump
+
+# CR4.MCE, where the CPU has it: some hosts show a guest their own bit, so that one that the guest never set tells nothing. Once after each
+# reset: a bit that is lost later is seen.
+own_mce:
+    mov $1, %eax
+    cpuid
+    test $CPUID_1_EDX_MCE, %edx
+    jz 1f
+    mov %cr4, %eax
+    or $CR4_MCE, %eax
+    mov %eax, %cr4
+1:  ret
 
 # CR4.OSXSAVE and XCR0 = all of CPUID 0xD.0 EDX:EAX. Where XSETBV faults, the row tells and XGETBV is not tried.
 set_xstate:

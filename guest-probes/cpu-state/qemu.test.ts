@@ -65,7 +65,7 @@ for (const machine of ['pc', 'q35', 'microvm']) {
       [0, 1],
     );
     t.match(records[0], { bootProtocol: 'multiboot', cpuidCapped: false, write: null });
-    t.match(records[0]!.observation, { index: 0, apicId: 0, cr4: 0, apicBase: 0xfee00900n, xcr0: null });
+    t.match(records[0]!.observation, { index: 0, apicId: 0, cr4: 0x40, apicBase: 0xfee00900n, xcr0: null });
     t.same(records[0]!.observation.msrs, [
       { index: 0x277, value: 0x0007040600070406n },
       { index: 0x174, value: 0n },
@@ -101,7 +101,7 @@ void t.test('a second pass after OSXSAVE and XCR0, on command', { skip }, async 
   const offered = first!.cpuid.find(({ leaf, subleaf }) => leaf === 0xd && subleaf === 0)!.eax;
   t.equal(first!.xcr0, null);
   t.equal(leaf1(first!) & (1 << 27), 0);
-  t.equal(second!.cr4, 1 << 18);
+  t.equal(second!.cr4, (1 << 18) | (1 << 6));
   t.equal(second!.xcr0, BigInt(offered));
   t.equal(leaf1(second!) & (1 << 27), 1 << 27);
   t.equal(third!.xcr0, second!.xcr0, 'it stays');

@@ -38,6 +38,9 @@ interface Created {
 type Shows = (table: CpuidTable) => CpuidTable;
 
 const CR4_OSXSAVE = 1 << 18;
+/** The probe sets it where the CPU has machine checks. */
+const CR4_MCE = 1 << 6;
+const MCE = 1 << 7;
 const XSAVES = 1 << 3;
 const APIC_BASE_OF_OTHERS = 0xfee00800n;
 
@@ -122,7 +125,7 @@ export class RecordedGuest {
     const xsaves = ((table.get(0xd, 1)?.eax ?? 0) & XSAVES) !== 0;
     const state = {
       ...{ ...RESET_STATE, index, sequence, xcr0: this.#xcr0, msrs: this.#msrsOf(index) },
-      cr4: this.#xcr0 === null ? 0 : CR4_OSXSAVE,
+      cr4: (table.value(1, null, 'edx') & MCE ? CR4_MCE : 0) | (this.#xcr0 === null ? 0 : CR4_OSXSAVE),
       xss: xsaves ? 0n : ('#GP' as const),
       ...(index === 0 ? {} : { apicBase: APIC_BASE_OF_OTHERS }),
     };
