@@ -3,7 +3,9 @@ import t from 'tap';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { runCommand } from '../packages/command.js';
+import { cachedQemu } from '../packages/qemu-trees.js';
 import { Floor } from './floor.js';
+import { migrationBench } from './migration.js';
 import { PAIR, pairToObservation } from './pair-to-observation.js';
 import { quartiles } from './spread.js';
 
@@ -44,6 +46,18 @@ void t.test('without a compiler it says so', async (t) => {
   });
   await t.rejects(Floor.start(resolve(PAIR), []), { code: 'program-missing', exitCode: 3, message: /cannot run cc/ });
 });
+
+const noQemu = (await cachedQemu('11.1')) ? false : 'QEMU 11.1 is not in the cache';
+void t.test(
+  'migrations of ours and of QEMU are timed by their own monitors',
+  { skip: needsKvm.skip || noQemu },
+  async (t) => {
+    const [row] = await migrationBench(1, [16]);
+    t.match(row, { memory: 16, rounds: 1 });
+    for (const { total, downtime } of [row!])
+      for (const side of ['ours', 'qemu'] as const) t.ok(total[side].median >= downtime[side].median, side);
+  },
+);
 
 void t.test('quartiles are of the sorted values', async (t) => {
   t.same(quartiles([9, 1, 5, 3, 7]), { least: 1, lower: 3, median: 5, upper: 7 });

@@ -2,12 +2,16 @@
 import { parseArgs } from 'node:util';
 import { EXIT, GuestAbiError } from '../../corpora/errors.js';
 import { type MachineFacts, machineFacts, peakMemory } from './machine-facts.js';
+import { type MigrationRow, migrationBench } from './migration.js';
 import { type PairToObservation, pairToObservation } from './pair-to-observation.js';
 import { type ResolveAll, resolveAll, resolveProcess } from './resolving.js';
 import type { Spread } from './spread.js';
 
-/** Ratio to the C floor; MiB; milliseconds. */
-const GOALS = { ratio: 1.3, peakMemory: 150, resolve: 150, resolveAll: 5000, resolveAllMemory: 500 } as const;
+/** Ratio to the C floor; MiB; milliseconds; ratios to QEMU, of the worst size. */
+const GOALS = {
+  ...{ ratio: 1.3, peakMemory: 150, resolve: 150, resolveAll: 5000, resolveAllMemory: 500 },
+  ...{ migrationTotal: 1, migrationDowntime: 1 },
+} as const;
 
 interface Results {
   readonly schema: 'guest-abi/bench/1';
@@ -16,6 +20,9 @@ interface Results {
   /** Null where this machine cannot: `cannot` says why. */
   readonly pairToObservation: PairToObservation | null;
   readonly cannot: string | null;
+  /** Beside QEMU; null where this machine cannot: `cannotMigrate` says why. */
+  readonly migration: readonly MigrationRow[] | null;
+  readonly cannotMigrate: string | null;
   /** Of the process that booted the guests, MiB. */
   readonly peakMemory: number;
   /** Milliseconds. */
@@ -26,7 +33,11 @@ interface Results {
 }
 
 const { values } = parseArgs({
-  options: { json: { type: 'boolean', default: false }, rounds: { type: 'string', default: '400' } },
+  options: {
+    json: { type: 'boolean', default: false },
+    rounds: { type: 'string', default: '400' },
+    migrations: { type: 'string', default: '10' },
+  },
 });
 const results = await measure(Number(values.rounds));
 console.log(values.json ? JSON.stringify(results, null, 1) : report(results));
@@ -44,6 +55,7 @@ async function measure(rounds: number): Promise<Results> {
     peakMemory: peak,
     resolveProcess: resolveProcess(),
     resolveAll: resolveAll(),
+    ...(await migrationRows(Number(values.migrations))),
   };
   return {
     schema: 'guest-abi/bench/1',
@@ -57,7 +69,7 @@ async function measure(rounds: number): Promise<Results> {
 }
 
 function missedGoals(
-  done: Pick<Results, 'pairToObservation' | 'peakMemory' | 'resolveProcess' | 'resolveAll'>,
+  done: Pick<Results, 'pairToObservation' | 'peakMemory' | 'resolveProcess' | 'resolveAll' | 'migration'>,
 ): string[] {
   const measured: Readonly<Record<keyof typeof GOALS, number>> = {
     ratio: done.pairToObservation?.observed.ratio ?? 0,
@@ -65,9 +77,38 @@ function missedGoals(
     resolve: done.resolveProcess.median,
     resolveAll: done.resolveAll.milliseconds,
     resolveAllMemory: done.resolveAll.peakMemory,
+    migrationTotal: worst(done.migration, 'total'),
+    migrationDowntime: worst(done.migration, 'downtime'),
   };
   const names = Object.keys(GOALS) as (keyof typeof GOALS)[];
   return names.filter((name) => measured[name] > GOALS[name]);
+}
+
+/** Of the medians, ours to QEMU's; 0 where there is none. QEMU counts whole milliseconds. */
+const worst = (rows: readonly MigrationRow[] | null, part: 'total' | 'downtime'): number =>
+  Math.max(0, ...(rows ?? []).map((row) => row[part].ours.median / Math.max(row[part].qemu.median, 1)));
+
+async function migrationRows(rounds: number): Promise<Pick<Results, 'migration' | 'cannotMigrate'>> {
+  try {
+    return { migration: await migrationBench(rounds), cannotMigrate: null };
+  } catch (error) {
+    if (!(error instanceof GuestAbiError)) throw error;
+    return { migration: null, cannotMigrate: error.message };
+  }
+}
+
+function migrationLines({ migration, cannotMigrate, missed }: Results): string[] {
+  if (!migration) return [`cannot  migrate beside QEMU: ${cannotMigrate}`];
+  const ms = ({ lower, median, upper }: Spread): string => `${median} ms (${lower} to ${upper})`;
+  const line = (name: 'migrationTotal' | 'migrationDowntime', part: 'total' | 'downtime', what: string) =>
+    migration.map(
+      (row) =>
+        `${missed.includes(name) ? 'MISSED' : 'ok    '}  migration of ${row.memory} MiB, ${what}: ${ms(row[part].ours)}, QEMU 11.1 (TCG) ${ms(row[part].qemu)}; median of ${row.rounds}`,
+    );
+  return [
+    ...line('migrationTotal', 'total', 'total'),
+    ...line('migrationDowntime', 'downtime', "down (ours until the destination runs, QEMU's until all is sent)"),
+  ];
 }
 
 function report(results: Results): string {
@@ -91,5 +132,6 @@ function report(results: Results): string {
     ),
     line('resolveAll', `${all.pairs} pairs resolved: ${all.milliseconds.toFixed(0)} ms (goal ${GOALS.resolveAll})`),
     line('resolveAllMemory', `  in ${all.peakMemory.toFixed(0)} MiB (goal ${GOALS.resolveAllMemory})`),
+    ...migrationLines(results),
   ].join('\n');
 }

@@ -12,6 +12,7 @@ import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { LiveMachine } from '../../reference-vmm/live-machine.js';
+import { rehearseSending } from '../../reference-vmm/migration/rehearsal.js';
 import { parseMigrationUri } from '../../reference-vmm/migration/uri.js';
 import { type Creation, Machine } from '../../reference-vmm/monitor.js';
 import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
@@ -88,6 +89,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
   const control = { name: options.name ?? null, definitions, maker: { kvm, options: make } };
   await using _ = server && controlMachine(server, controlled, control);
+  if (server) rehearseSending(controlled.live);
   if (options.incoming) await awaitGuest(controlled, options);
   else if (!options.paused) controlled.cont();
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));

@@ -2,6 +2,7 @@
 import { GuestAbiError } from '../../corpora/errors.js';
 import { reason } from '../../corpora/verdict.js';
 import { migrateIn, type Realizer } from '../migration/destination.js';
+import { rehearseReceiving } from '../migration/rehearsal.js';
 import { readTlsFolder } from '../migration/tls.js';
 import { listenForMigration } from '../migration/transport.js';
 import type { ControlledMachine } from './controlled-machine.js';
@@ -14,6 +15,7 @@ const WAIT_MS = 2 ** 31 - 1;
  * `MachineError` where it cannot listen.
  */
 export async function takeIncoming(machine: ControlledMachine, uri: string, tlsCreds = ''): Promise<string> {
+  rehearseReceiving(machine.live);
   const tls = tlsCreds ? { tls: readTlsFolder(tlsCreds, 'server') } : {};
   const listening = await listenForMigration(uri, { deadlineMs: WAIT_MS, ...tls });
   void (async () => {

@@ -15,6 +15,8 @@ export interface MemoryRegion {
   readonly readOnly: boolean;
   /** Where it is mapped in this process; 0 where no kernel is behind it. */
   readonly hostAddress: bigint;
+  /** Pages that were never touched hold what a file holds, not zeros. */
+  readonly hasImage?: boolean;
 }
 
 /** An address that a guest or an image gave lies outside guest memory. */

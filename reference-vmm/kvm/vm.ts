@@ -63,7 +63,13 @@ export class RealVm implements Vm {
         const mapping = image ? mapPrivately(image.fd, image.offset, bytes) : this.#options.pool.take(bytes);
         (image ? this.#imageMappings : this.#mappings).push(mapping);
         this.#setRegion(slot, gpa, mapping, readOnly ? KVM.KVM_MEM_READONLY : 0);
-        return { gpa, bytes: mapping.bytes, readOnly, hostAddress: BigInt(mapping.address) };
+        return {
+          gpa,
+          bytes: mapping.bytes,
+          readOnly,
+          hostAddress: BigInt(mapping.address),
+          hasImage: image !== undefined,
+        };
       }),
     );
     return this.#memory;
@@ -71,16 +77,16 @@ export class RealVm implements Vm {
 
   openDirtyLog(gpa: number): DirtyLog {
     const slot = this.#memory.regions.findIndex((region) => region.gpa === gpa);
-    const mapping = this.#mappings[slot]!;
+    const { hostAddress: address, bytes } = this.#memory.regions[slot]!;
     const setLogging = (on: boolean): void => {
-      if (this.#open) this.#setRegion(slot, gpa, mapping, on ? KVM.KVM_MEM_LOG_DIRTY_PAGES : 0);
+      if (this.#open) this.#setRegion(slot, gpa, { address, bytes }, on ? KVM.KVM_MEM_LOG_DIRTY_PAGES : 0);
     };
     const manual = BigInt(this.checkExtension('KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2'));
     if (manual) this.enableCap('KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2', manual);
     return new BitmapDirtyLog({
       fd: this.#fd,
       slot,
-      pages: mapping.bytes.length / PAGE_BYTES,
+      pages: bytes.length / PAGE_BYTES,
       manual: manual > 0n,
       setLogging,
     });

@@ -109,9 +109,10 @@ export async function moved(
 }
 
 export async function socketPair(): Promise<[Socket, Socket]> {
-  const server = createServer().listen(0, '127.0.0.1');
+  const server = createServer({ noDelay: true }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const near = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const { port } = server.address() as AddressInfo;
+  const near = connect({ port, host: '127.0.0.1', noDelay: true });
   const [far] = (await once(server, 'connection')) as [Socket];
   server.close();
   return [near, far];

@@ -1,10 +1,12 @@
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
-import { needsKvm } from '../fixtures.js';
+import { needsKvm, noNames } from '../fixtures.js';
 import { gpa } from '../kvm/guest-memory.js';
 import { type Faults, injectFaults } from '../kvm/inject.js';
 import { openKvm } from '../kvm/system.js';
-import type { LiveMachine } from '../live-machine.js';
+import { LiveMachine } from '../live-machine.js';
+import { writeSnapshot } from '../snapshot/file.js';
+import { restoreSnapshot } from '../snapshot/restore.js';
 import { migrate, moved, passOf, realizer, runsOn, standsStill, WINDOW, writer } from './fixtures.js';
 import { DEFAULT_PARAMETERS } from './parameters.js';
 import { MigrationProgress } from './progress.js';
@@ -57,6 +59,24 @@ void t.test('a paused guest moves and stays paused', needsKvm, async (t) => {
   await runsOn(there);
 });
 
+void t.test('a guest whose memory is mapped from a snapshot moves whole', needsKvm, async (t) => {
+  using kvm = openKvm();
+  const file = `${t.testdir()}/snapshot`;
+  {
+    using first = writer(kvm, 64);
+    await runsOn(first);
+    first.pause();
+    writeSnapshot(file, first.machine.saveState());
+  }
+  const made = restoreSnapshot(kvm, file, { nameOf: noNames, forceFeatures: true, lazy: true });
+  if (made.kind === 'refused') return void t.fail(made.reasons[0]!.message);
+  using source = new LiveMachine(made.machine);
+  source.resume();
+  await runsOn(source);
+  using there = await moved(source, realizer(kvm));
+  await runsOn(there, 5);
+});
+
 void t.test('pages of zeros, and pages that hold what was sent, are not sent', needsKvm, async (t) => {
   using kvm = openKvm();
   using source = writer(kvm, 32);
@@ -65,7 +85,7 @@ void t.test('pages of zeros, and pages that hold what was sent, are not sent', n
   const progress = new MigrationProgress();
   using _ = await moved(source, realizer(kvm), { progress });
   const { full, zero, skipped } = progress.pages;
-  t.equal(full + zero + skipped, 2048);
+  t.ok(full + zero + skipped < 100, `${full + zero + skipped} of 2048 pages were touched`);
   // The window, the code, and little else.
   t.ok(full >= 33 && full < 48, `${full} pages`);
   t.equal(zero, 0);

@@ -60,9 +60,12 @@ export class MigrationProgress {
     this.#turn('device');
   }
 
+  runsThere(): void {
+    this.downtimeMs = performance.now() - this.#stopped!;
+  }
+
   end(status: MigrationStatus): void {
     this.totalMs = this.elapsed();
-    if (status === 'completed' && this.#stopped !== null) this.downtimeMs = performance.now() - this.#stopped;
     this.#turn(status);
   }
 

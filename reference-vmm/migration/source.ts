@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { MachineError } from '../../corpora/errors.js';
 import type { Reason } from '../../corpora/verdict.js';
 import type { DirtyLog } from '../kvm/kvm.js';
+import { touchedPages } from '../kvm/touched-pages.js';
 import type { LiveMachine } from '../live-machine.js';
 import { coreSections, PAGE_BYTES } from '../snapshot/machine-state.js';
 import { Link } from './link.js';
@@ -93,7 +94,7 @@ class Outgoing {
   /** Pages that were written and not looked at since. */
   #written: Uint8Array;
   /** Of the machine, when the log was read last. */
-  #resets = 0;
+  #resets = -1;
   #sending: Promise<void> = Promise.resolve();
 
   constructor(
@@ -196,9 +197,10 @@ class Outgoing {
   /** Takes the log into `#written`. Gives the number of pages that stand there. */
   #collect(log: DirtyLog): number {
     const noted = log.take();
-    for (let i = 0; i < this.#written.length; i++) this.#written[i]! |= noted[i]!;
-    // A reset loads the image anew, past the log.
-    if (this.#machine.resets !== this.#resets) this.#written.fill(0xff);
+    // The first time all pages are noted, and a reset loads the image past the log.
+    if (this.#machine.resets === this.#resets)
+      for (let i = 0; i < this.#written.length; i++) this.#written[i]! |= noted[i]!;
+    else this.#written = touchedPages(this.#machine.memory.regions[0]!);
     this.#resets = this.#machine.resets;
     const left = countPages(this.#written, this.#pages);
     this.#progress.remaining = left * PAGE_BYTES;
@@ -242,6 +244,7 @@ class Outgoing {
     try {
       await this.#send(MESSAGE.go, Uint8Array.of(ran ? 1 : 0));
       await this.#answer(MESSAGE.running);
+      this.#progress.runsThere();
     } catch (error) {
       throw new MachineError(
         'migration-unknown',
