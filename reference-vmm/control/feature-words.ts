@@ -31,10 +31,11 @@ export function featureWords(cpu: ExpandedCpu): FilteredWord[] {
   const table = cpuidTables(cpu)[0]!.cpuid;
   return wordPlaces().map((place) => {
     const { leaf, subleaf, register } = place;
-    return wordAt(
-      place,
-      NAMELESS.includes(place) ? table.value(leaf, subleaf, register) : cpu.word(leaf, subleaf, register),
-    );
+    const told = table.value(leaf, subleaf, register);
+    if (NAMELESS.includes(place)) return wordAt(place, told);
+    // The bits of 1.EDX that AMD repeats there are features to QEMU.
+    const aliases = leaf === 0x80000001 && register === 'edx' ? told : 0;
+    return wordAt(place, (cpu.word(leaf, subleaf, register) | aliases) >>> 0);
   });
 }
 

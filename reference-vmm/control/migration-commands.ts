@@ -30,6 +30,9 @@ const OTHER_PARAMETERS = {
 };
 type Parameters = MigrationParameters & typeof OTHER_PARAMETERS;
 
+/** QEMU's MAX_MIGRATE_DOWNTIME. */
+const MOST_DOWNTIME_MS = 2_000_000;
+
 export class MigrationControl {
   readonly #machine: ControlledMachine;
   readonly #emit: EmitEvent;
@@ -97,13 +100,14 @@ export class MigrationControl {
 
   #moveLive(uri: string): void {
     const { 'tls-creds': tlsCreds, 'tls-hostname': tlsHostname, ...parameters } = this.#parameters;
+    if (!/^(unix|tcp|fd|exec):/.test(uri)) throw new QmpError(`unknown migration protocol: ${uri}`);
     orQmpError(() => parseMigrationUri(uri));
     this.#outgoing = new LiveMigration(this.#machine, { uri, parameters, tlsCreds, tlsHostname, tell: this.#tell });
   }
 
   async #incoming(uri: string): Promise<void> {
-    if (this.#machine.state !== 'inmigrate' || this.#waits)
-      throw new QmpError("'-incoming' was not specified on the command line, or its guest is already awaited");
+    if (this.#machine.state !== 'inmigrate') throw new QmpError("'-incoming' was not specified on the command line");
+    if (this.#waits) throw new QmpError('The incoming migration has already been started');
     this.#waits = true;
     try {
       await takeIncoming(this.#machine, uri, this.#parameters['tls-creds']);
@@ -125,6 +129,9 @@ export class MigrationControl {
 
   #set(given: Partial<Parameters>): void {
     const { 'max-postcopy-bandwidth': _, 'tls-creds': __, 'tls-hostname': ___, ...changes } = given;
+    const { 'downtime-limit': downtime = 0 } = changes;
+    if (downtime < 0 || downtime > MOST_DOWNTIME_MS)
+      throw new QmpError('Option downtime-limit expects an integer in the range of 0 to (2000 * 1000) ms');
     orQmpError(() => withParameters(this.#parameters, changes));
     this.#parameters = { ...this.#parameters, ...given };
   }
