@@ -56,3 +56,10 @@ export function globMatcher(glob: string): (name: string) => boolean {
   return (name) => regex.test(name);
 }
 export const isGlob = (text: string): boolean => /[*?]/.test(text);
+
+/** `--subject`, repeatable. */
+export const subjectOption = (): Option =>
+  new Option(
+    '--subject <name>',
+    'hypervisor under test: reference-vmm, qemu-5.2, -7.2, -10.0, -11.1, qemu:BINARY, each QEMU with ,accel=tcg or kvm (repeatable: migrations go between them too)',
+  ).argParser(collect);

@@ -7,13 +7,14 @@ import { findingLines } from '../../reports/reasons.js';
 import { conclude } from '../../reports/result-log.js';
 import type { CellPair } from '../run/cell.js';
 import { runCell } from '../run/runner.js';
-import { openHosts } from './hosts.js';
 import { cpuidLines } from './identity-text.js';
 import { type CommonOptions, print, printJson } from './output.js';
 import { definitionsOf, onePair, type PairOptions, pairsOn } from './pairs.js';
+import { openSubjects } from './subjects.js';
 import { CONCLUSION_EXIT, runOptions } from './verify.js';
 
 export interface ProbeOptions extends CommonOptions, PairOptions {
+  readonly subject: string;
   readonly host?: readonly string[];
   readonly msrs?: boolean;
   readonly allowAltered?: boolean;
@@ -25,7 +26,7 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
   const request = onePair(options, definitions);
   const pairs = pairsOn([request], definitions);
-  await using opened = await openHosts(options.host);
+  await using opened = await openSubjects([options.subject], options.host);
   const host = opened.hosts[0]!;
   const [{ identity }] = pairs([host]) as [CellPair];
   const { result, judgement } = await runCell(

@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { HostSummary } from '../../reports/result-log.js';
+import type { SubjectOnHost } from '../subjects/qemu/on-qemu.js';
 import type { AgentClient } from './agent/client.js';
 
 /** A conversation with a fresh agent process on a host; disposing ends the process and its guest. */
@@ -16,6 +17,8 @@ export interface Host extends AsyncDisposable {
   /** Where a capture of it was taken, where that is more than its id: versions of the emulator and of the kernel's package. */
   readonly origin?: string;
   readonly capabilities: HostCapabilities;
+  /** The QEMU that makes its guests; absent: the reference monitor does. */
+  readonly subject?: SubjectOnHost;
   /** True where two sessions can be open at once and share files and unix sockets. */
   readonly concurrent: boolean;
   /**

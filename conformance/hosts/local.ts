@@ -4,7 +4,8 @@ import { localSocket } from './bridge.js';
 import { openChildAgent } from './child-agent.js';
 import { ProcessHost } from './process-host.js';
 
-const AGENT = fileURLToPath(new URL('agent/main.js', import.meta.url));
+/** The agent as a program. */
+export const AGENT = fileURLToPath(new URL('agent/main.js', import.meta.url));
 
 /** Throws `MachineError` where /dev/kvm cannot be used. */
 export const openLocalHost = (): Promise<ProcessHost> =>

@@ -16,8 +16,10 @@ export class QemuProcess implements AsyncDisposable {
   readonly qmp: QmpClient;
   readonly #child: ChildProcess;
   readonly #folder: string;
+  readonly #stderr: () => string;
 
-  private constructor(qmp: QmpClient, child: ChildProcess, folder: string) {
+  private constructor(qmp: QmpClient, child: ChildProcess, folder: string, stderr: () => string) {
+    this.#stderr = stderr;
     this.qmp = qmp;
     this.#child = child;
     this.#folder = folder;
@@ -46,7 +48,7 @@ export class QemuProcess implements AsyncDisposable {
     });
     let complaint = '';
     child.stderr!.on('data', (text) => {
-      complaint = `${complaint}${text}`.slice(-4096);
+      complaint = `${complaint}${text}`.slice(-65536);
     });
     child.on('error', (error) => {
       complaint = error.message;
@@ -56,12 +58,28 @@ export class QemuProcess implements AsyncDisposable {
     child.once('close', () => process.off('exit', killWithUs));
     try {
       const qmp = await connectQmp(socket, START_DEADLINE, () => isAlive(child));
-      return new QemuProcess(qmp, child, folder);
+      return new QemuProcess(qmp, child, folder, () => complaint);
     } catch (error) {
       await end(child, folder);
       if (!complaint) throw error;
       throw new MachineError('qemu-start', `QEMU ${launcher.version}: ${firstComplaint(complaint)}`, { cause: error });
     }
+  }
+
+  get alive(): boolean {
+    return isAlive(this.#child);
+  }
+
+  /** The end of what it wrote on stderr so far. */
+  get said(): string {
+    return this.#stderr();
+  }
+
+  /** How it ended: `status 1`, `ended by SIGABRT`; empty while it runs. */
+  get ended(): string {
+    const { exitCode, signalCode } = this.#child;
+    if (signalCode) return `ended by ${signalCode}`;
+    return exitCode === null ? '' : `status ${exitCode}`;
   }
 
   /** Kills QEMU and removes its socket. */

@@ -12,9 +12,13 @@ export interface Cell {
   readonly scenario: Scenario;
 }
 
+/** The hypervisor of a cell, as results name it; `qemu-5.2 > qemu-7.2` where the guest goes from one to another. */
+export const subjectOf = ({ hosts }: Pick<Cell, 'hosts'>): string =>
+  [...new Set(hosts.map(({ subject }) => subject?.name ?? 'reference-vmm'))].join(' > ');
+
 /** What names a cell in logs: `pc-i440fx-2.3/Nehalem smp 1 on local: boot`. */
 export const cellName = (cell: Cell): string =>
-  `${cell.identity.pair} smp ${cell.smp} on ${cell.hosts.map((host) => host.summary.id).join(' > ')}: ${cell.scenario}`;
+  `${cell.identity.pair} smp ${cell.smp}${cell.hosts[0]!.subject ? ` under ${subjectOf(cell)}` : ''} on ${cell.hosts.map((host) => host.summary.id).join(' > ')}: ${cell.scenario}`;
 
 /** A pair to make cells of. */
 export interface CellPair {

@@ -10,6 +10,7 @@ import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { type CompareContext, compareObservations, compareVcpu, type ExpectedVcpu } from '../compare.js';
 import { AgentGone, AgentSilent } from '../hosts/agent/client.js';
 import type { Outcome } from '../hosts/agent/protocol.js';
+import type { CpuidAnswerer } from '../oracle/expected-cpuid.js';
 import { type MsrExpectation, NO_MSRS } from '../probe-msrs.js';
 import type { Step } from '../scenarios/scenario.js';
 
@@ -42,8 +43,9 @@ export async function judge(
   steps: AsyncIterable<Step>,
   contract: Expectation,
   msrs: MsrExpectation = NO_MSRS,
+  answerer: CpuidAnswerer = 'kvm',
 ): Promise<Judgement> {
-  const life = new Life(contract, msrs);
+  const life = new Life(contract, msrs, answerer);
   try {
     for await (const step of steps) {
       const end = life.take(step);
@@ -59,13 +61,15 @@ export async function judge(
 export class Life {
   readonly #contract: Expectation;
   readonly #msrs: MsrExpectation;
+  readonly #answerer: CpuidAnswerer;
   readonly #dumps = new Map<string, readonly VcpuObservation[]>();
   #step = 'start';
   #altered: readonly Reason[] = [];
   #forced: readonly string[] = [];
   #seen: readonly VcpuObservation[] = [];
 
-  constructor(contract: Expectation, msrs: MsrExpectation) {
+  constructor(contract: Expectation, msrs: MsrExpectation, answerer: CpuidAnswerer = 'kvm') {
+    this.#answerer = answerer;
     this.#contract = contract;
     this.#msrs = msrs;
   }
@@ -138,7 +142,7 @@ export class Life {
       volatility: VOLATILITY,
       nameOf: featureName,
       step: this.#step,
-      answerer: 'kvm',
+      answerer: this.#answerer,
     };
   }
 

@@ -3,7 +3,7 @@ import type { CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
-import type { Reason, Verdict } from '../../corpora/verdict.js';
+import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withAdditions, withoutBits } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
@@ -29,7 +29,11 @@ export interface Prediction {
  * `refused` where a host of the path lacks a bit or adds one, or does not know an MSR that travels; where additions are allowed `altered`,
  * or `changed` where not all hosts of the path make the same of the table; else `identical`.
  */
-export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: PredictOptions): Prediction {
+export function predict(cell: Pick<Cell, 'identity' | 'hosts'> & Partial<Pick<Cell, 'scenario'>>, options: PredictOptions): Prediction {
+  const [first] = cell.hosts;
+  if (cell.scenario === 'live-snapshot' && first?.subject?.emulator === '5.2') return NO_BACKGROUND_SNAPSHOT;
+  // An emulator is forced to show what it lacks.
+  if (cell.hosts.every(({ subject }) => subject?.accel === 'tcg')) return { verdict: 'identical', reasons: [] };
   const hosts = [...new Set(cell.hosts)].map((host) => host.capabilities);
   const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host, options)));
   const lacking = each.flatMap(({ missing }) => missing);
@@ -45,6 +49,16 @@ export function predict(cell: Pick<Cell, 'identity' | 'hosts'>, options: Predict
   if (added.length > 0) return { verdict: alterAlike(cell, hosts) ? 'altered' : 'changed', reasons: added };
   return { verdict: 'identical', reasons: [] };
 }
+
+const NO_BACKGROUND_SNAPSHOT: Prediction = {
+  verdict: 'refused',
+  reasons: [
+    reason({
+      ...{ code: 'qemu-migration', step: 'predicted', layer: 'monitor' },
+      message: 'QEMU saves a running guest (background-snapshot) since 6.0',
+    }),
+  ],
+};
 
 /** True where a guest sees the same on every host of its path, altered as it is. */
 function alterAlike({ identity }: Pick<Cell, 'identity'>, hosts: readonly HostCapabilities[]): boolean {

@@ -13,7 +13,10 @@ import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
 import { PLAYS } from '../scenarios/index.js';
 import type { Play } from '../scenarios/scenario.js';
-import { type Cell, cellName } from './cell.js';
+import { asFirstEmulator } from '../subjects/qemu/across.js';
+import { type QemuExpectation, qemuExpectation } from '../subjects/qemu/expectation.js';
+import { QEMU_PLAYS } from '../subjects/qemu/plays.js';
+import { type Cell, cellName, subjectOf } from './cell.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
 import { type Judgement, judge } from './judge.js';
 import { predict } from './predict.js';
@@ -80,13 +83,12 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       result: resultOf(cell, unplayable, 'none', options, 0),
       life: { expected: [], steps: [] },
     };
-  const { vcpus, evidence, broken } = expectationOf(cell.identity, cell.smp, options.definitions);
-  const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
-  const msrs = msrExpectation(cell.identity, forcedOn);
+  const { vcpus, evidence, broken, msrs } = expected(cell, options);
+  const { subject } = cell.hosts[0]!;
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));
   try {
-    const play = options.play ?? PLAYS[cell.scenario];
-    const steps = play({
+    const play = options.play ?? (subject ? QEMU_PLAYS : PLAYS)[cell.scenario];
+    const played = play({
       hosts: cell.hosts,
       folder,
       xgetbv: cell.hosts.every(({ capabilities }) => guestCanXgetbv(capabilities)) && hasXsave(vcpus),
@@ -99,10 +101,11 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
         fault: options.fault ?? null,
       },
     });
+    const steps = subject ? asFirstEmulator(played, cell.identity, cell.hosts) : played;
     const judgement: Judgement =
       broken.length > 0
         ? { verdict: 'changed', reasons: broken, forced: [], seen: [] }
-        : await judge(steps, vcpus, msrs);
+        : await judge(steps, vcpus, msrs, subject?.accel);
     return {
       judgement,
       result: resultOf(cell, judgement, evidence, options, performance.now() - started),
@@ -111,6 +114,16 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+function expected(cell: Cell, options: RunOptions): QemuExpectation {
+  const { subject } = cell.hosts[0]!;
+  if (subject) return qemuExpectation(cell, subject, options.definitions);
+  const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
+  return {
+    ...expectationOf(cell.identity, cell.smp, options.definitions),
+    msrs: msrExpectation(cell.identity, forcedOn),
+  };
 }
 
 /** No guest goes from a recorded host to a real one: there is none. */
@@ -126,7 +139,7 @@ function resultOf(cell: Cell, judgement: Judgement, evidence: string, options: R
   return {
     pair: cell.identity.pair,
     smp: cell.smp,
-    subject: 'reference-vmm',
+    subject: subjectOf(cell),
     hosts: cell.hosts.map((host) => host.summary.id),
     scenario: cell.scenario,
     verdict: judgement.verdict,

@@ -6,25 +6,34 @@ interface Entry {
   readonly first: string;
   readonly last: string;
   readonly accelerators: readonly ('tcg' | 'kvm')[];
-  /** The one other value that it may show, 16 digits; or what firmware made of it. */
+  /** Only where the CPU has this feature. */
+  readonly when?: string;
+  /** The one value that it shows instead, 16 digits; `firmware`: what firmware made of it; `count`: of what firmware did so far. */
   readonly shows: string;
   readonly why: string;
   readonly source: string;
 }
 
-/** What else than its identity's value an MSR may show: any (`firmware`), exactly one other, or nothing. */
-export type OtherValue = 'firmware' | bigint | null;
+/** What an MSR shows in place of its identity's value: another one, or what firmware left there. */
+export type ShownUnderQemu = 'firmware' | 'count' | bigint;
 
 let entries: readonly Entry[] | undefined;
 
-/** What the MSR of this index may show under a QEMU beside its identity's value. */
-export function shownUnderQemu(index: number, accelerator: 'tcg' | 'kvm'): OtherValue {
+/** What the MSR of this index shows under a QEMU to a CPU with these features; null: its identity's value. */
+export function shownUnderQemu(
+  index: number,
+  accelerator: 'tcg' | 'kvm',
+  features: readonly string[],
+): ShownUnderQemu | null {
   entries ??= (JSON.parse(readFileSync(packageFile('corpora/volatility/under-qemu.json'), 'utf8')) as { msrs: Entry[] })
     .msrs;
   const entry = entries.find(
-    ({ first, last, accelerators }) =>
-      index >= Number(first) && index <= Number(last) && accelerators.includes(accelerator),
+    ({ first, last, accelerators, when }) =>
+      index >= Number(first) &&
+      index <= Number(last) &&
+      accelerators.includes(accelerator) &&
+      (when === undefined || features.includes(when)),
   );
   if (!entry) return null;
-  return entry.shows === 'firmware' ? 'firmware' : BigInt(entry.shows);
+  return entry.shows === 'firmware' || entry.shows === 'count' ? entry.shows : BigInt(entry.shows);
 }

@@ -2,13 +2,13 @@
 import { Command } from 'commander';
 import { InputError } from '../../../corpora/errors.js';
 import { SCENARIOS, type Scenario } from '../../../corpora/verdict.js';
-import { wholeNumber, withCommon, withHost, withPairs } from '../options.js';
+import { subjectOption, wholeNumber, withCommon, withHost, withPairs } from '../options.js';
 import type { VerifyOptions } from '../verify.js';
 
 export const verifyCommand = (): Command =>
   withHost(withPairs(withCommon(new Command('verify'))))
     .description('run pairs through scenarios on hosts and hold them to their contracts')
-    .option('--subject <name>', 'hypervisor under test', 'reference-vmm')
+    .addOption(subjectOption())
     .option('--scenario <names>', `comma-separated, of ${SCENARIOS.join(', ')} (default all)`, scenarioList)
     .option('--jobs <n>', 'cells at a time', wholeNumber('--jobs', 1), 2)
     .option('--shard <i/n>', 'only the i-th of n parts of the cells', shardOf)

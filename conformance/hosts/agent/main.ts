@@ -1,9 +1,9 @@
 /** The agent as a program of its own: what `guest-abi agent` runs, and what hosts start directly, since starting costs time there. */
-import { kvmHandlers } from './handlers.js';
 import { serveAgent } from './server.js';
+import { subjectHandlers } from './with-subjects.js';
 
-const handlers = kvmHandlers();
+const handlers = subjectHandlers();
 await serveAgent(process.stdin, process.stdout, handlers);
-handlers[Symbol.dispose]();
+await handlers[Symbol.asyncDispose]();
 // Whoever asked is gone: a guest that is still awaited will not be asked for.
 process.exit();

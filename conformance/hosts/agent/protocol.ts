@@ -126,7 +126,16 @@ const realize = {
   msrs: z.array(hex32),
   /** A kernel fault to plant, null for none. */
   fault: z.enum(FAULT_NAMES).nullable(),
+  /** The QEMU whose guest it is, a release or a path on the host; absent: the reference monitor. */
+  qemu: z.strictObject({ binary: z.string(), accel: z.enum(['tcg', 'kvm']) }).optional(),
 };
+
+/**
+ * Ways in which a QEMU keeps a guest; absent and for the reference monitor: its state in a file. `internal`: in a qcow2 image (savevm);
+ * `disk`: its disk only, the guest goes on; `disk-and-state`: both, apart.
+ */
+export const SNAPSHOT_WAYS = ['file', 'internal', 'disk', 'disk-and-state'] as const;
+export type SnapshotWay = (typeof SNAPSHOT_WAYS)[number];
 
 /** Every operation with the schema of its parameters and of its result. */
 export const OPERATIONS = {
@@ -144,7 +153,10 @@ export const OPERATIONS = {
   /** Has the guest execute WRMSR, and dump. */
   'write-msr': { params: z.strictObject({ index: hex32, value: hex64 }), result: outcomeSchema },
   /** Stops the guest and writes its state to a file on the host. */
-  save: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ bytes: count }) },
+  save: {
+    params: z.strictObject({ file: z.string(), way: z.enum(SNAPSHOT_WAYS).optional() }),
+    result: z.strictObject({ bytes: count }),
+  },
   /** Writes the guest's state to a file on the host while it runs on and dumps. */
   'save-live': { params: z.strictObject({ file: z.string() }), result: outcomeSchema },
   /** Makes a guest from a file that `save` or `save-live` wrote, and lets it dump. With `lazy` the file is mapped. */

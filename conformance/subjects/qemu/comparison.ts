@@ -160,6 +160,6 @@ function identityOf(
 function ownMsrs(identity: CpuIdentity | null, accel: Accelerator): (seen: VcpuObservation) => VcpuObservation {
   const own = identity && new Set(identity.msrs.map(({ index }) => index));
   const isCompared = (index: number): boolean =>
-    (own?.has(index) ?? true) && shownUnderQemu(index, accel) !== 'firmware';
+    (own?.has(index) ?? true) && typeof shownUnderQemu(index, accel, identity?.features ?? []) !== 'string';
   return (seen) => ({ ...seen, msrs: seen.msrs.filter(({ index }) => isCompared(index)) });
 }

@@ -1,0 +1,43 @@
+/** A host whose guests are a QEMU's: the same agents, told in each request which QEMU makes the guest. */
+import type { AgentClient } from '../../hosts/agent/client.js';
+import type { Operation, Params } from '../../hosts/agent/protocol.js';
+import type { AgentSession, Host } from '../../hosts/host.js';
+import type { QemuSubject } from '../subject.js';
+
+/** A QEMU on a host, with the release whose behaviour it has. */
+export interface SubjectOnHost extends QemuSubject {
+  readonly emulator: string;
+  /** As QEMU prints it. */
+  readonly version: string;
+}
+
+const MAKES_A_GUEST: ReadonlySet<Operation> = new Set(['boot', 'restore', 'listen']);
+
+/** A nested QEMU in an emulated host takes seconds for what takes milliseconds here. */
+const DEADLINE = 90_000;
+
+/** `host` with its guests made by `subject`. Disposing it leaves `host` open. */
+export function onQemu(host: Host, subject: SubjectOnHost): Host {
+  const { binary, accel } = subject;
+  const told = async (opening: Promise<AgentSession>): Promise<AgentSession> => {
+    const session = await opening;
+    const call: AgentClient['call'] = (op, params) => {
+      const request = MAKES_A_GUEST.has(op) ? { ...(params as Params<'boot'>), qemu: { binary, accel } } : params;
+      return session.agent.call(op, request as typeof params, DEADLINE);
+    };
+    return {
+      agent: { call } as AgentClient,
+      socket: session.socket,
+      [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
+    };
+  };
+  return {
+    summary: host.summary,
+    capabilities: host.capabilities,
+    concurrent: host.concurrent,
+    subject,
+    warm: () => told(host.warm()),
+    open: () => told(host.open()),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
