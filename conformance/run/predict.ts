@@ -29,7 +29,10 @@ export interface Prediction {
  * `refused` where a host of the path lacks a bit or adds one, or does not know an MSR that travels; where additions are allowed `altered`,
  * or `changed` where not all hosts of the path make the same of the table; else `identical`.
  */
-export function predict(cell: Pick<Cell, 'identity' | 'hosts'> & Partial<Pick<Cell, 'scenario'>>, options: PredictOptions): Prediction {
+export function predict(
+  cell: Pick<Cell, 'identity' | 'hosts'> & Partial<Pick<Cell, 'scenario'>>,
+  options: PredictOptions,
+): Prediction {
   const [first] = cell.hosts;
   if (cell.scenario === 'live-snapshot' && first?.subject?.emulator === '5.2') return NO_BACKGROUND_SNAPSHOT;
   // An emulator is forced to show what it lacks.

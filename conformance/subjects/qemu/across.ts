@@ -7,7 +7,7 @@ import type { Step } from '../../scenarios/scenario.js';
 import { underEmulator } from './emulator.js';
 import { identityUnder } from './expectation.js';
 
-/** The steps with each dump as the emulator of the path's first host would have shown it. Steps on the i-th host are named `hop-<i>`, or `restore` on the last. */
+/** The steps with each dump as the emulator of the path's first host would have shown it. Steps on the i-th host are named `hop-<i>`, or `restore`, `restore-again` on the last. */
 export async function* asFirstEmulator(
   steps: AsyncIterable<Step>,
   identity: CpuIdentity,
@@ -24,7 +24,7 @@ export async function* asFirstEmulator(
 }
 
 const placeOf = (step: string, hosts: number): number =>
-  Number(/^hop-(\d+)$/.exec(step)?.[1] ?? (/restore$/.test(step) ? hosts - 1 : 0));
+  Number(/^hop-(\d+)$/.exec(step)?.[1] ?? (/restore(-again)?$/.test(step) ? hosts - 1 : 0));
 
 function shownAs(outcome: Outcome, ours: CpuIdentity, theirs: CpuIdentity, accel: 'tcg' | 'kvm'): Outcome {
   if (outcome.kind !== 'running') return outcome;
