@@ -18,7 +18,7 @@ export async function openSubjects(
   on?: readonly string[],
 ): Promise<OpenHosts> {
   const subjects = [...new Set(names)].map(parseSubject);
-  const qemus = await Promise.all(subjects.map((one) => one && located(one)));
+  const qemus = await Promise.all(subjects.map(async (one) => one && located(one)));
   const needsKvm = subjects.some((one) => one?.accel !== 'tcg');
   const real = on || needsKvm ? await openHosts(on) : null;
   const emulated = tcgHost();

@@ -82,6 +82,11 @@ export class QemuGuest implements AsyncDisposable {
     }
   }
 
+  /** A path of this guest's own, gone with it. */
+  place(name: string): string {
+    return join(this.#folder, name);
+  }
+
   /** Lets the guest run, and dump: the first time by booting. */
   async boot(): Promise<Outcome> {
     await this.#qemu.qmp.execute('cont');

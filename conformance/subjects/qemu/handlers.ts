@@ -9,6 +9,7 @@ import { inFolder } from '../../hosts/agent/made-folders.js';
 import type { Outcome, Params } from '../../hosts/agent/protocol.js';
 import { cachedQemu, type QemuLauncher, qemuBinary } from '../../packages/qemu-trees.js';
 import { QemuGuest, type QemuGuestRequest } from './guest.js';
+import { fileSink, sendFile } from './state-file.js';
 
 type Realize = Params<'boot'>;
 
@@ -57,7 +58,7 @@ export class QemuHandlers implements AsyncDisposable {
     inFolder(file);
     if (way === 'internal') {
       await guest.createDisk(file, 'disk');
-      await saved(await guest.monitor('savevm guest-abi'), 'savevm');
+      saved(await guest.monitor('savevm guest-abi'), 'savevm');
     } else if (way === 'disk') {
       await guest.createDisk(`${file}.base`, 'disk');
       await snapshotDisk(guest, file);
@@ -67,16 +68,22 @@ export class QemuHandlers implements AsyncDisposable {
         await guest.execute('stop');
         await snapshotDisk(guest, `${file}.overlay`);
       }
-      const why = await guest.migrate(`exec:cat > '${file}'`);
+      const sink = await fileSink(guest.place('state'), file);
+      const why = await guest.migrate(`unix:${guest.place('state')}`);
       if (why) throw new MachineError(why.code, why.message);
+      await sink.whole;
     }
     return { bytes: statSync(file).size };
   }
 
   /** By background-snapshot (QEMU 6.0): the guest dumps while its memory is written. */
   async saveLive({ file }: Params<'save-live'>): Promise<Outcome> {
-    const saved = await this.#running().saveWhileRunning(`exec:cat > '${inFolder(file)}'`, DUMP);
-    return 'kind' in saved ? saved : { kind: 'refused', reasons: [saved] };
+    const guest = this.#running();
+    const sink = await fileSink(guest.place('state'), inFolder(file));
+    const saved = await guest.saveWhileRunning(`unix:${guest.place('state')}`, DUMP);
+    if (!('kind' in saved)) return { kind: 'refused', reasons: [saved] };
+    await sink.whole;
+    return saved;
   }
 
   async restore(request: Params<'restore'>): Promise<Outcome> {
@@ -84,7 +91,11 @@ export class QemuHandlers implements AsyncDisposable {
     const guest = await this.#create(request, 'restore', !internal);
     if (!(guest instanceof QemuGuest)) return guest;
     if (internal) return this.#loadInternal(guest, request.file);
-    const why = (await guest.listen(`exec:cat '${request.file}'`)) ?? (await guest.arrived());
+    const refused = await guest.listen(`unix:${guest.place('state')}`);
+    if (refused) return this.#refuse(refused);
+    // Where QEMU does not take the state it ends, and says why.
+    await sendFile(request.file, guest.place('state')).catch(() => {});
+    const why = await guest.arrived();
     return why ? this.#refuse(why) : guest.goOn(DUMP);
   }
 
