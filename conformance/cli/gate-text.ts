@@ -1,4 +1,5 @@
 /** What `gate` found, for people: by cause, short. */
+import type { CellResult } from '../../corpora/verdict.js';
 import { reasonLines } from '../../reports/reasons.js';
 import { machineRanges } from '../gate/machine-ranges.js';
 import { type ChangeKind, conclusionText, type GateFinding, type GateResult, sameCause } from '../gate/result.js';
@@ -7,6 +8,8 @@ export interface GateTextOptions {
   readonly verbose: boolean;
   /** All machine types, oldest first. */
   readonly order: readonly string[];
+  /** Boots of affected pairs; null where no host was given. */
+  readonly boots: readonly CellResult[] | null;
 }
 
 const FEW = 4;
@@ -16,10 +19,28 @@ export function gateText(result: GateResult, options: GateTextOptions): string {
     `${result.base} > ${result.head}`,
     ...sameCause(result.findings).flatMap((group) => ['', ...causeLines(group, options)]),
     ...(result.findings.length > 0 ? [''] : []),
-    ...result.added.map(({ what, pairs }) => `new     ${what}: ${counted(pairs, 'pair')}`),
+    ...addedLines(result.added, options.verbose),
+    ...bootLines(options.boots),
     ...result.notes.map((note) => `note    ${note}`),
     conclusionText(result),
   ].join('\n');
+}
+
+function addedLines(added: GateResult['added'], verbose: boolean): string[] {
+  const lines = added.map(({ what, pairs }) => `new     ${what}: ${counted(pairs, 'pair')}`);
+  if (verbose || lines.length <= FEW) return lines;
+  return [...lines.slice(0, FEW), `new     and ${lines.length - FEW} more (-v shows all)`];
+}
+
+/** What guests saw on real hosts: one boot for each way in which tables changed. */
+function bootLines(boots: readonly CellResult[] | null): string[] {
+  if (boots === null) return [];
+  if (boots.length === 0) return ['boots   no pair is affected: nothing was booted'];
+  return boots.map(({ pair, hosts, verdict, reasons }) => {
+    const [first, ...more] = reasonLines(reasons);
+    const rest = more.length > 0 ? ` and ${more.length} more` : '';
+    return `booted  ${pair} on ${hosts.join(', ')}: ${verdict}${first ? `: ${first}${rest}` : ''}`;
+  });
 }
 
 const pairsIn = (findings: readonly GateFinding[]): string[] => unique(findings.flatMap(({ pairs }) => pairs));
@@ -46,11 +67,11 @@ function causeLines(group: readonly GateFinding[], { verbose, order }: GateTextO
   const reasons = unique(group.flatMap((one) => reasonLines(one.reasons)));
   const on = machines ? ` on ${machines}` : '';
   return [
-    `${TITLES[kind]}${few(models).join(', ')}${on} (${counted(pairsIn(group).length, 'pair')})`,
+    `${TITLES[kind]}${few(models).join(', ')}${on}${machines ? ` (${counted(pairsIn(group).length, 'pair')})` : ''}`,
     ...part('edit', few(causes.map(causeText))),
     ...part('guest', few(reasons)),
     ...part('means', few(unique(group.flatMap((one) => one.effects)))),
-    ...part('fix', few(fixTexts(group, kind))),
+    ...part('fix', few(fixTexts(group, kind, order))),
   ];
 }
 
@@ -58,13 +79,13 @@ const causeText = ({ file, line, property, text }: GateFinding['causes'][number]
   file === null || property === null ? text : `${file}${line === null ? '' : `:${line}`}: ${text}`;
 
 /** What is no property is restored, which takes a patch. */
-function fixTexts(group: readonly GateFinding[], kind: ChangeKind): string[] {
+function fixTexts(group: readonly GateFinding[], kind: ChangeKind, order: readonly string[]): string[] {
   if (kind.startsWith('contract-')) return ['a contract is never edited: --fix prints the patch that restores it'];
   const machines = new Map<string, string[]>();
   for (const { line, machines: own } of group.flatMap(({ fix }) => fix))
     machines.set(line, unique([...(machines.get(line) ?? []), ...own]));
   if (machines.size === 0 && kind === 'removed') return ['--fix prints the patch that brings it back'];
-  return [...machines].map(([line, own]) => `${line}${own.length > 0 ? ` in ${own.join(', ')}` : ''}`);
+  return [...machines].map(([line, own]) => `${line}${own.length > 0 ? ` in ${machineRanges(own, order)}` : ''}`);
 }
 
 const part = (title: string, lines: readonly string[]): string[] =>

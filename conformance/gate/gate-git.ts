@@ -12,7 +12,7 @@ import { type Fix, fixOf } from './fix.js';
 import { gitBase } from './git-base.js';
 import { patchOf } from './patch.js';
 import { type PairName, ResolvedPairs } from './resolved.js';
-import type { GateResult } from './result.js';
+import { type GateResult, RELEASED_PAIRS } from './result.js';
 
 export interface GitGate {
   readonly result: GateResult;
@@ -20,6 +20,7 @@ export interface GitGate {
   readonly patch: string | null;
   /** To be booted: a pair for each way in which guests see something else, and one for each new table. */
   readonly affected: readonly PairName[];
+  /** The definitions as edited. */
   readonly head: Definitions;
   /** Has the contracts of the base. */
   readonly base: Definitions;
@@ -54,6 +55,7 @@ export function gateAgainstGit({ ref, corpora, wanted = () => true }: GitGateOpt
       ...{
         base: copies.name,
         head: 'worktree',
+        subject: RELEASED_PAIRS,
         held: compared.held,
         findings,
         added: additionsOf(compared.added, base),

@@ -57,10 +57,15 @@ export interface GateFinding {
 
 export type GateConclusion = 'holds' | 'broken' | 'nothing-compared';
 
+/** The subject of most gates. */
+export const RELEASED_PAIRS = 'released pairs';
+
 export interface GateResult {
   /** `git:1a2b3c4 (origin/main)`, `qemu 5.2`. */
   readonly base: string;
   readonly head: string;
+  /** What is counted: `released pairs`. */
+  readonly subject: string;
   /** Models (by contract file) of which every released pair is unchanged, with their number. */
   readonly held: readonly { readonly model: string; readonly pairs: number }[];
   readonly totals: { readonly unchanged: number; readonly broken: number; readonly added: number };
@@ -85,7 +90,7 @@ const WORDS: Readonly<Record<GateConclusion, string>> = {
 /** `BROKEN: 12970 released pairs unchanged, 474 broken, 0 new` */
 export function conclusionText(result: GateResult): string {
   const { unchanged, broken, added } = result.totals;
-  return `${WORDS[concludeGate(result)]}: ${unchanged} released pairs unchanged, ${broken} broken, ${added} new`;
+  return `${WORDS[concludeGate(result)]}: ${unchanged} ${result.subject} unchanged, ${broken} broken, ${added} new`;
 }
 
 /** Findings that have one cause, the widest first: tables differ between machine types, and so do the findings. */

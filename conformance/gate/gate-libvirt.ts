@@ -1,0 +1,101 @@
+/** A CPU map of libvirt against our definitions, or against an older CPU map: models whose features differ. */
+import type { Definitions } from '../../corpora/definitions.js';
+import { hex32 } from '../../corpora/hex.js';
+import { type Reason, reason } from '../../corpora/verdict.js';
+import { compareWithLibvirt } from '../import/libvirt-compare.js';
+import { type BitName, type LibvirtMap, readLibvirtMap } from '../import/libvirt-map.js';
+import type { GateFinding, GateResult } from './result.js';
+
+/** Throws `InputError` where the folder is no CPU map. */
+export function gateMapAgainstDefinitions(folder: string, definitions: Definitions): GateResult {
+  const map = readLibvirtMap(folder);
+  const found = compareWithLibvirt(map, definitions);
+  const findings = found.disagreeing.map(({ model, onlyLibvirt, onlyOurs }) =>
+    modelFinding(model, folder, [
+      ...onlyLibvirt.map((name) => featureReason('model-feature-added', name, map, 'libvirt has it, QEMU has not')),
+      ...onlyOurs.map((name) => featureReason('model-feature-removed', name, map, 'QEMU has it, libvirt has not')),
+    ]),
+  );
+  return {
+    ...{ base: "QEMU's models", head: `libvirt:${folder}`, subject: 'models', findings },
+    held: found.agreeing.map((model) => ({ model, pairs: 1 })),
+    totals: { unchanged: found.agreeing.length, broken: findings.length, added: found.modelsOnlyLibvirt.length },
+    added: found.modelsOnlyLibvirt.map((model) => ({ what: `model ${model} of libvirt alone`, pairs: 1 })),
+    notes:
+      found.featuresOnlyLibvirt.length > 0
+        ? [`features that only libvirt names: ${found.featuresOnlyLibvirt.join(' ')}`]
+        : [],
+  };
+}
+
+/** A map may gain models and features; a model keeps its features, and a feature its bits. Throws as the other does. */
+export function gateMaps(before: string, baseName: string, after: string): GateResult {
+  const [old, now] = [readLibvirtMap(before), readLibvirtMap(after)];
+  const reasons = new Map([...old.models.keys()].map((model) => [model, changedModel(model, old, now)] as const));
+  const broken = [...reasons].filter(([, why]) => why.length > 0);
+  const added = [...now.models.keys()].filter((model) => !old.models.has(model));
+  const held = [...reasons].filter(([, why]) => why.length === 0);
+  return {
+    ...{ base: baseName, head: `libvirt:${after}`, subject: 'models' },
+    findings: broken.map(([model, why]) => modelFinding(model, after, why)),
+    held: held.map(([model]) => ({ model, pairs: 1 })),
+    totals: { unchanged: held.length, broken: broken.length, added: added.length },
+    added: added.map((model) => ({ what: `model ${model}`, pairs: 1 })),
+    notes: [],
+  };
+}
+
+function changedModel(model: string, old: LibvirtMap, now: LibvirtMap): Reason[] {
+  const [before, after] = [old.models.get(model)!, now.models.get(model)];
+  if (!after)
+    return [reason({ code: 'model-removed', step: 'cpu-map', layer: 'monitor', message: `model ${model} is gone` })];
+  const bits = (map: LibvirtMap, names: ReadonlySet<string>): Map<BitName, string> =>
+    new Map([...names].flatMap((name) => (map.features.get(name) ?? []).map((bit) => [bit, name] as const)));
+  const [a, b] = [bits(old, before), bits(now, after)];
+  const only = (one: Map<BitName, string>, other: Map<BitName, string>): string[] => [
+    ...new Set([...one].filter(([bit]) => !other.has(bit)).map(([, name]) => name)),
+  ];
+  return [
+    ...only(b, a).map((name) => featureReason('model-feature-added', name, now, 'new in this model')),
+    ...only(a, b).map((name) => featureReason('model-feature-removed', name, old, 'gone from this model')),
+  ];
+}
+
+function featureReason(code: string, feature: string, map: LibvirtMap, what: string): Reason {
+  const [bit] = map.features.get(feature) ?? [];
+  const place = bit === undefined ? {} : placeOf(bit);
+  const facts = code === 'model-feature-added' ? { code: 'model-feature-added' } : { code: 'model-feature-removed' };
+  const values = code === 'model-feature-added' ? { contract: '0', guest: '1' } : { contract: '1', guest: '0' };
+  const message = `${bit?.includes('E') ? 'CPUID' : 'MSR'} ${bit ?? ''} (${feature}): ${what}`;
+  return reason({ ...facts, step: 'cpu-map', layer: 'monitor', feature, ...place, ...values, message });
+}
+
+/** `7.0.EBX[9]`, or `0x0000010a[3]` of an MSR. */
+function placeOf(name: BitName): Partial<Reason> {
+  const [, leaf, subleaf, register, bit] = /^([0-9A-F]+)(?:\.([0-9A-F]+))?\.(E[A-D]X)\[(\d+)\]$/.exec(name) ?? [];
+  if (leaf === undefined) return { msr: name.slice(0, name.indexOf('[')) };
+  return {
+    leaf: hex32(Number.parseInt(leaf, 16)),
+    subleaf: subleaf === undefined ? null : hex32(Number.parseInt(subleaf, 16)),
+    register: register!.toLowerCase() as Reason['register'],
+    bit: Number(bit),
+  };
+}
+
+function modelFinding(model: string, folder: string, reasons: readonly Reason[]): GateFinding {
+  const names = (code: string): string[] =>
+    reasons.filter((why) => why.code === code).map(({ feature }) => `<feature name='${feature}'/>`);
+  const lines = [
+    ...names('model-feature-added').map((line) => `take out ${line}`),
+    ...names('model-feature-removed').map((line) => `put in ${line}`),
+  ];
+  return {
+    ...{ kind: reasons.some(({ code }) => code === 'model-removed') ? 'removed' : 'changed', reasons },
+    ...{ pairs: [`libvirt/${model}`], models: [model], machines: [] },
+    causes: [{ file: folder, line: null, property: null, before: undefined, after: undefined, text: `model ${model}` }],
+    effects: [
+      'a guest that names this model gets other features from it, and libvirt refuses or changes it on a move to a host with the other map',
+    ],
+    fix: lines.map((line) => ({ line, machines: [] })),
+  };
+}

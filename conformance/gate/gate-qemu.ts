@@ -1,0 +1,95 @@
+/** Two QEMU binaries: what guests of every common pair see under the one and under the other. */
+import { parsePair } from '../../corpora/pair.js';
+import type { CellResult } from '../../corpora/verdict.js';
+import type { QemuLauncher } from '../packages/qemu-trees.js';
+import { commonPairs, compareQemus, subjectName } from '../subjects/qemu/comparison.js';
+import type { PairFilter } from './compare-definitions.js';
+import { effectsOf } from './effects.js';
+import { qemuFix } from './qemu-fix.js';
+import { type GateFinding, type GateResult, RELEASED_PAIRS } from './result.js';
+
+export interface QemuGateOptions {
+  readonly wanted: PairFilter;
+  readonly workers?: number;
+  /** After each pair: how many are done, of how many. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** Each pair is booted twice, features that the accelerator lacks forced: properties alone miss real breaks. */
+export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options: QemuGateOptions): Promise<GateResult> {
+  const common = await commonPairs(base, head);
+  const pairs = common.pairs.filter(({ machine, cpu }) => options.wanted({ machine, model: cpu }));
+  const cells: CellResult[] = [];
+  for await (const cell of compareQemus(base, head, pairs, options.workers ? { workers: options.workers } : {})) {
+    cells.push(cell);
+    options.onProgress?.(cells.length, pairs.length);
+  }
+  const names = new Set(pairs.map(({ machine, cpu }) => `${machine}/${cpu}`));
+  return {
+    ...{ base: `${subjectName(base)} (${base.version})`, head: `${subjectName(head)} (${head.version})` },
+    ...{ subject: RELEASED_PAIRS, findings: findingsOf(cells, base, head), held: heldModels(cells) },
+    totals: {
+      unchanged: cells.filter(({ verdict }) => verdict === 'identical').length,
+      broken: cells.filter(isBroken).length,
+      added: 0,
+    },
+    added: [
+      ...common.onlyHead.machines.map((name) => ({ what: `machine type ${name}`, pairs: common.models.length })),
+      ...common.onlyHead.models.map((name) => ({ what: `model ${name}`, pairs: common.machines.length })),
+    ],
+    notes: [
+      ...gone('machine types', common.onlyBase.machines),
+      ...gone('models', common.onlyBase.models),
+      ...skippedNote(cells, names.size),
+    ],
+  };
+}
+
+const isBroken = ({ verdict }: CellResult): boolean => verdict !== 'identical' && verdict !== 'skipped';
+
+const gone = (what: string, names: readonly string[]): string[] =>
+  names.length > 0 ? [`${what} that the head has not, as QEMU announces removals: ${names.join(' ')}`] : [];
+
+function skippedNote(cells: readonly CellResult[], pairs: number): string[] {
+  const skipped = cells.filter(({ verdict }) => verdict === 'skipped');
+  if (skipped.length === 0) return [];
+  return [
+    `${skipped.length} of ${pairs} pairs were not compared: the base gives no such guest (${skipped[0]!.reasons[0]?.message})`,
+  ];
+}
+
+/** Pairs that changed in the same way become one finding. */
+function findingsOf(cells: readonly CellResult[], base: QemuLauncher, head: QemuLauncher): GateFinding[] {
+  const groups = new Map<string, CellResult[]>();
+  for (const cell of cells.filter(isBroken)) {
+    const key = JSON.stringify([cell.verdict, cell.reasons.map(({ message }) => message)]);
+    groups.set(key, [...(groups.get(key) ?? []), cell]);
+  }
+  return [...groups.values()].map((group): GateFinding => {
+    const [{ verdict, reasons }] = group as [CellResult];
+    const pairs = group.map(({ pair }) => pair);
+    const models = [...new Set(pairs.map((pair) => parsePair(pair).cpu.model))].sort();
+    const machines = [...new Set(pairs.map((pair) => parsePair(pair).machine))];
+    const text = `QEMU ${base.version} -> ${head.version}`;
+    return {
+      ...{ kind: verdict === 'changed' ? 'changed' : 'removed', pairs, models, machines, reasons },
+      causes: [{ file: null, line: null, property: null, before: undefined, after: undefined, text }],
+      effects: verdict === 'changed' ? effectsOf(reasons) : ['guests of it cannot be started any more'],
+      fix: qemuFix(models, machines, reasons),
+    };
+  });
+}
+
+function heldModels(cells: readonly CellResult[]): { model: string; pairs: number }[] {
+  const counts = new Map<string, { held: number; broken: number }>();
+  for (const cell of cells) {
+    const { model } = parsePair(cell.pair).cpu;
+    const count = counts.get(model) ?? { held: 0, broken: 0 };
+    counts.set(model, count);
+    if (cell.verdict === 'identical') count.held++;
+    if (isBroken(cell)) count.broken++;
+  }
+  return [...counts]
+    .filter(([, { held, broken }]) => held > 0 && broken === 0)
+    .map(([model, { held }]) => ({ model, pairs: held }));
+}
