@@ -34,7 +34,7 @@ const saidOnce =
     message.replaceAll(`${machine}/${model}`, '').replaceAll(`'${machine}'`, '').replaceAll(`'${model}'`, '');
 
 /** What a reader wants first: levels and signature, features, contents; rows that come and go last. */
-function sorted(reasons: readonly Reason[]): Reason[] {
+export function sorted(reasons: readonly Reason[]): Reason[] {
   const weight = ({ leaf, feature, register, code }: Reason): number => {
     if (code.includes('-row-')) return 4;
     if (register === 'eax' && leaf !== null && /^0x[08c]000000[01]$/.test(leaf)) return 0;

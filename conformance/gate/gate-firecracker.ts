@@ -9,6 +9,7 @@ import { FEATURE_WORDS, offeredBits } from '../../reference-vmm/cpu-model/offere
 import type { DumpedCpu } from '../formats/dump.js';
 import { firecrackerTemplate } from '../formats/firecracker-template.js';
 import type { NamedHost } from '../hosts/questions/named-host.js';
+import { sorted } from './findings.js';
 import { normalizedBits } from './firecracker-normalization.js';
 import type { GateFinding, GateResult } from './result.js';
 
@@ -213,7 +214,7 @@ function findingOf(
   return [
     {
       kind,
-      reasons,
+      reasons: sorted(reasons),
       pairs: ['the template'],
       models: ['template'],
       machines: [],
