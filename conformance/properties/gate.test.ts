@@ -96,7 +96,7 @@ void t.test('ABI-DEF-001: a random edit breaks exactly the pairs that resolve ot
       broke += expected.length > 0 ? 1 : 0;
       assert.deepEqual(changes.map(({ machine, model }) => `${machine}/${model}`).sort(), expected.sort());
     },
-    { seed: 20261125, runs: 40 },
+    { seed: 20261125, runs: 20 },
   );
-  t.ok(broke > 5, `${broke} of the edits broke something`);
+  t.ok(broke > 4, `${broke} of the edits broke something`);
 });
