@@ -14,10 +14,25 @@ export interface MsrContractTable {
   readonly values: Readonly<Record<string, string>>;
 }
 
+/** One distinct set of effects of writes. */
+export interface MsrWritesTable {
+  readonly pairs: MsrContractTable['pairs'];
+  /** Effect (`keeps 0x00000000ffffffff, swallows 0xffffffff00000000`) -> the MSRs that have it. A write to any other faults. */
+  readonly effects: Readonly<Record<string, string>>;
+}
+
+/** What a write does to one MSR, as `MsrWritesTable` has it. */
+export interface MsrEffect {
+  readonly index: number;
+  readonly effect: string;
+}
+
 export interface MsrContractFile {
   readonly schema: 'guest-abi/msr-contract/1';
   readonly model: string;
   readonly tables: readonly MsrContractTable[];
+  /** Absent where a file was frozen before effects were part of it. */
+  readonly writes?: readonly MsrWritesTable[];
 }
 
 /** A released pair's MSRs, ready to be frozen. */
@@ -25,6 +40,7 @@ export interface FrozenMsrs {
   readonly model: string;
   readonly machine: string;
   readonly msrs: readonly MsrValue[];
+  readonly effects: readonly MsrEffect[];
 }
 
 /** The frozen MSRs of a pair, by index; undefined where there are none: pairs with feature overrides, machine types that promise nothing. */
@@ -32,32 +48,55 @@ export function msrContractOf(
   pair: string,
   definitions: Definitions = builtInDefinitions(),
 ): readonly MsrValue[] | undefined {
+  const table = tableOf(pair, definitions, ({ tables }) => tables);
+  return table && membersOf(table.values).map(({ index, name }) => ({ index, value: parseHex64(name) }));
+}
+
+/** What writes do to the MSRs of a pair, frozen, by index; undefined as `msrContractOf`, and where a file is older than that. */
+export const msrEffectsOf = (
+  pair: string,
+  definitions: Definitions = builtInDefinitions(),
+): readonly MsrEffect[] | undefined => {
+  const table = tableOf(pair, definitions, ({ writes }) => writes ?? []);
+  return table && membersOf(table.effects).map(({ index, name }) => ({ index, effect: name }));
+};
+
+function tableOf<T extends Pick<MsrContractTable, 'pairs'>>(
+  pair: string,
+  definitions: Definitions,
+  of: (file: MsrContractFile) => readonly T[],
+): T | undefined {
   const { machine, cpu } = parsePair(pair);
   if (cpu.options.length > 0) return undefined;
   const file = definitions.msrContracts(cpu.model) as MsrContractFile | undefined;
   const name = definitions.machineIndex.aliases[machine] ?? machine;
-  const table = file?.tables.find(({ pairs }) => pairs[cpu.model]?.includes(name));
-  return table && msrsOf(table);
+  return file && of(file).find(({ pairs }) => pairs[cpu.model]?.includes(name));
 }
 
-const msrsOf = ({ values }: MsrContractTable): MsrValue[] =>
-  Object.entries(values)
-    .flatMap(([value, ranges]) => ranges.split(' ').flatMap((range) => within(range, parseHex64(value))))
+/** An MSR with what its file says of it. */
+interface Member {
+  readonly index: number;
+  readonly name: string;
+}
+
+const membersOf = (named: Readonly<Record<string, string>>): Member[] =>
+  Object.entries(named)
+    .flatMap(([name, ranges]) => ranges.split(' ').flatMap((range) => within(range, name)))
     .sort((a, b) => a.index - b.index);
 
-function within(range: string, value: bigint): MsrValue[] {
+function within(range: string, name: string): Member[] {
   const [first, last = first] = range.split('-').map(parseHex32);
-  return Array.from({ length: last! - first! + 1 }, (_, i) => ({ index: first! + i, value }));
+  return Array.from({ length: last! - first! + 1 }, (_, i) => ({ index: first! + i, name }));
 }
 
-/** The opposite of `msrsOf`: values ascending, indices of each in runs. */
-function valuesOf(msrs: readonly MsrValue[]): Record<string, string> {
-  const byValue = new Map<bigint, number[]>();
-  for (const { index, value } of msrs) byValue.set(value, [...(byValue.get(value) ?? []), index]);
+/** The opposite of `membersOf`: names ascending, indices of each in runs. */
+function namedRuns(members: readonly Member[]): Record<string, string> {
+  const byName = new Map<string, number[]>();
+  for (const { index, name } of members) byName.set(name, [...(byName.get(name) ?? []), index]);
   return Object.fromEntries(
-    [...byValue]
+    [...byName]
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([value, indices]) => [hex64(value), runsOf(indices.sort((a, b) => a - b)).join(' ')]),
+      .map(([name, indices]) => [name, runsOf(indices.sort((a, b) => a - b)).join(' ')]),
   );
 }
 
@@ -73,24 +112,47 @@ function runsOf(indices: readonly number[]): string[] {
 
 /** Adds pairs to a file. Throws `InputError` (`contract-exists`) where a pair is there with other MSRs. */
 export function freezeMsrs(file: MsrContractFile, frozen: readonly FrozenMsrs[]): MsrContractFile {
-  const tables = file.tables.map(({ pairs, values }) => ({ pairs: new Map(Object.entries(pairs)), values }));
-  for (const { model, machine, msrs } of frozen) {
-    const values = valuesOf(msrs);
-    const same = tables.find((table) => JSON.stringify(table.values) === JSON.stringify(values));
+  const values = frozen.map((pair) => ({
+    ...pair,
+    runs: namedRuns(pair.msrs.map(({ index, value }) => ({ index, name: hex64(value) }))),
+  }));
+  const effects = frozen.map((pair) => ({
+    ...pair,
+    runs: namedRuns(pair.effects.map(({ index, effect }) => ({ index, name: effect }))),
+  }));
+  const own = file.tables.map((table) => ({ pairs: table.pairs, runs: table.values }));
+  const ownWrites = (file.writes ?? []).map((table) => ({ pairs: table.pairs, runs: table.effects }));
+  return {
+    ...file,
+    tables: grown(own, values).map(({ pairs, runs }) => ({ pairs, values: runs })),
+    writes: grown(ownWrites, effects).map(({ pairs, runs }) => ({ pairs, effects: runs })),
+  };
+}
+
+interface Runs {
+  readonly pairs: MsrContractTable['pairs'];
+  readonly runs: Readonly<Record<string, string>>;
+}
+
+/** Tables that have gained pairs; a pair that is there keeps its table. */
+function grown(
+  before: readonly Runs[],
+  frozen: readonly (Pick<FrozenMsrs, 'model' | 'machine'> & Pick<Runs, 'runs'>)[],
+): Runs[] {
+  const tables = before.map(({ pairs, runs }) => ({ pairs: new Map(Object.entries(pairs)), runs }));
+  for (const { model, machine, runs } of frozen) {
+    const same = tables.find((table) => JSON.stringify(table.runs) === JSON.stringify(runs));
     const known = tables.find(({ pairs }) => pairs.get(model)?.includes(machine));
     if (known && known !== same) throw contractExists(`${machine}/${model}`);
     if (known) continue;
-    const table = same ?? { pairs: new Map<string, readonly string[]>(), values };
+    const table = same ?? { pairs: new Map<string, readonly string[]>(), runs };
     if (!same) tables.push(table);
     table.pairs.set(model, [...(table.pairs.get(model) ?? []), machine]);
   }
-  return {
-    ...file,
-    tables: tables.map(({ pairs, values }) => ({
-      pairs: Object.fromEntries([...pairs].sort(([a], [b]) => (a < b ? -1 : 1))),
-      values,
-    })),
-  };
+  return tables.map(({ pairs, runs }) => ({
+    pairs: Object.fromEntries([...pairs].sort(([a], [b]) => (a < b ? -1 : 1))),
+    runs,
+  }));
 }
 
 const contractExists = (pair: string): InputError =>

@@ -1,6 +1,7 @@
-/** Writes MSR contracts: what the vCPUs of a machine type's models read of their MSRs, added to what is frozen already. */
+/** Writes MSR contracts: what the vCPUs of a machine type's models read of their MSRs and what writes to these do, added to what is frozen already. */
 import type { Definitions } from '../../corpora/definitions.js';
 import { freezeMsrs, type MsrContractFile } from '../../corpora/msr-contracts.js';
+import { msrEffects } from '../../reference-vmm/cpu-model/msr-effects.js';
 import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 
 /** MSR contract files, by model, after freezing machine types, in the order given. Throws `InputError` (`contract-exists`) where a frozen value would change. */
@@ -11,8 +12,9 @@ export function freezeMsrsOf(machines: readonly string[], definitions: Definitio
       const model = version.replace(/-v\d+$/, '');
       const before = files.get(model) ?? (definitions.msrContracts(model) as MsrContractFile | undefined);
       const file = before ?? { schema: 'guest-abi/msr-contract/1', model, tables: [] };
-      const { msrs } = resolve({ machine, cpu: name, definitions });
-      files.set(model, freezeMsrs(file, [{ model: name, machine, msrs }]));
+      const identity = resolve({ machine, cpu: name, definitions });
+      const frozen = { model: name, machine, msrs: identity.msrs, effects: msrEffects(identity) };
+      files.set(model, freezeMsrs(file, [frozen]));
     }
   return files;
 }

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { contractOf } from '../../corpora/contracts.js';
 import { builtInDefinitions, Definitions } from '../../corpora/definitions.js';
-import { freezeMsrs, type MsrContractFile, msrContractOf } from '../../corpora/msr-contracts.js';
+import { freezeMsrs, type MsrContractFile, msrContractOf, msrEffectsOf } from '../../corpora/msr-contracts.js';
 import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { brokenMsrs } from '../run/expectation.js';
 import { freezeMsrsOf } from './freeze-msrs.js';
@@ -17,7 +17,7 @@ void t.test('every pair that has a contract has one of its MSRs, and resolves to
       const pair = `${machine}/${name}`;
       if (!contractOf(pair, '1')) continue;
       pairs++;
-      if (!msrContractOf(pair)) broken.push(`${pair} has none`);
+      if (!msrContractOf(pair) || !msrEffectsOf(pair)) broken.push(`${pair} has none`);
       broken.push(...brokenMsrs(resolve({ machine, cpu: name })).map(({ message }) => `${pair}: ${message}`));
     }
   t.same(broken, []);
@@ -25,7 +25,7 @@ void t.test('every pair that has a contract has one of its MSRs, and resolves to
 });
 
 const empty: MsrContractFile = { schema: 'guest-abi/msr-contract/1', model: 'M', tables: [] };
-const pair = { model: 'M', machine: 'pc-1' };
+const pair = { model: 'M', machine: 'pc-1', effects: [{ index: 1, effect: 'faults' }] };
 
 void t.test('a file gains pairs and tables; a pair never gets other MSRs', async (t) => {
   const msrs = [1, 2, 3, 7].map((index) => ({ index, value: 0n })).concat({ index: 5, value: 9n });
@@ -43,6 +43,15 @@ void t.test('a file gains pairs and tables; a pair never gets other MSRs', async
   t.match(freezeMsrs(once, [{ ...pair, machine: 'pc-2', msrs }]).tables, [{ pairs: { M: ['pc-1', 'pc-2'] } }]);
   t.equal(freezeMsrs(once, [{ ...pair, machine: 'pc-2', msrs: msrs.slice(1) }]).tables.length, 2);
   t.throws(() => freezeMsrs(once, [{ ...pair, msrs: msrs.slice(1) }]), { code: 'contract-exists' });
+  const other = [{ index: 1, effect: 'keeps 0x0000000000000001' }];
+  t.throws(() => freezeMsrs(once, [{ ...pair, msrs, effects: other }]), { code: 'contract-exists' });
+  const { writes, ...older } = once;
+  t.same(
+    freezeMsrs(older, [{ ...pair, msrs }]),
+    once,
+    'a file of before gains effects, and nothing else of it changes',
+  );
+  t.same(writes, [{ pairs: { M: ['pc-1'] }, effects: { faults: '0x00000001' } }]);
 });
 
 void t.test('what is frozen reads back; a machine type that is frozen already changes nothing', async (t) => {
@@ -62,3 +71,43 @@ void t.test('a value, an MSR too many and one too few are named; overrides have 
   t.same(msrContractOf('pc-i440fx-2.4/Nehalem,+aes'), undefined);
   t.same(msrContractOf('pc-next/Nehalem', new Definitions()), undefined);
 });
+
+void t.test('an edit that changes what a write does is named', async (t) => {
+  const identity = resolve({ machine: 'pc-i440fx-2.4', cpu: 'Nehalem' });
+  const files = new Definitions();
+  const put = (effect: string) => {
+    const file = structuredClone(builtInDefinitions().msrContracts('Nehalem')) as MsrContractFile;
+    const writes = file.writes!.map(({ pairs, effects }) => ({
+      pairs,
+      effects: { ...without(effects, '0x00000277'), [effect]: '0x00000277' },
+    }));
+    files.put('msr-contracts/Nehalem.json', { ...file, writes });
+    return brokenMsrs(identity, files);
+  };
+  t.match(put('keeps 0x0000000000000007'), [
+    {
+      code: 'definition-msr-changed',
+      msr: '0x00000277',
+      contract: 'keeps 0x0000000000000007',
+      guest: /^keeps 0xf{16}, form pat$/,
+    },
+  ]);
+  t.match(put('faults')[0], { message: /IA32_PAT\): a write contract faults/ });
+});
+
+/** Effects of which one MSR, alone in its run, is taken out. */
+const without = (effects: Readonly<Record<string, string>>, msr: string): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(effects)
+      .map(
+        ([effect, runs]) =>
+          [
+            effect,
+            runs
+              .split(' ')
+              .filter((run) => run !== msr)
+              .join(' '),
+          ] as const,
+      )
+      .filter(([, runs]) => runs !== ''),
+  );

@@ -3,11 +3,12 @@ import { contractOf } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
-import type { CpuIdentity } from '../../corpora/identity.js';
-import { msrContractOf } from '../../corpora/msr-contracts.js';
+import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import { type MsrEffect, msrContractOf, msrEffectsOf } from '../../corpora/msr-contracts.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { alterations, DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
+import { msrEffects } from '../../reference-vmm/cpu-model/msr-effects.js';
 import type { Expectation } from './judge.js';
 import { unpinned } from './pins.js';
 
@@ -38,19 +39,31 @@ export const brokenDefinitions = (contract: Expectation, identity: CpuIdentity):
     ),
   );
 
-/** Every MSR that the definitions of today give otherwise than the contract: another value, or to a CPU that has none, or none. */
-export function brokenMsrs({ pair, msrs }: CpuIdentity, definitions?: Definitions): Reason[] {
-  const contract = msrContractOf(pair, definitions);
-  if (!contract) return [];
-  const [frozen, today] = [contract, msrs].map(
-    (list) => new Map(list.map(({ index, value }) => [index, hex64(value)])),
-  );
-  const indices = [...new Set([...frozen!.keys(), ...today!.keys()])];
+/**
+ * Every MSR that the definitions of today give otherwise than the contract: another value or effect of writes, or to a CPU that has none, or
+ * none.
+ */
+export function brokenMsrs(identity: CpuIdentity, definitions?: Definitions): Reason[] {
+  const values = msrContractOf(identity.pair, definitions);
+  const effects = msrEffectsOf(identity.pair, definitions);
+  const texts = (list: readonly MsrValue[]) => list.map(({ index, value }) => [index, hex64(value)] as const);
+  const words = (list: readonly MsrEffect[]) => list.map(({ index, effect }) => [index, effect] as const);
+  return [
+    ...(values ? msrsOtherwise(texts(values), texts(identity.msrs), ['#GP', '']) : []),
+    ...(effects ? msrsOtherwise(words(effects), words(msrEffects(identity)), ['faults', 'a write ']) : []),
+  ];
+}
+
+type Named = readonly (readonly [index: number, text: string])[];
+
+function msrsOtherwise(contract: Named, now: Named, [absent, what]: readonly [string, string]): Reason[] {
+  const [frozen, today] = [new Map(contract), new Map(now)];
+  const indices = [...new Set([...frozen.keys(), ...today.keys()])];
   return indices
-    .filter((index) => frozen!.get(index) !== today!.get(index))
+    .filter((index) => frozen.get(index) !== today.get(index))
     .map((index) => {
-      const [was, is] = [frozen!.get(index) ?? '#GP', today!.get(index) ?? '#GP'];
-      const message = `${msrLabel(index)}: contract ${was}, definition shows ${is}`;
+      const [was, is] = [frozen.get(index) ?? absent, today.get(index) ?? absent];
+      const message = `${msrLabel(index)}: ${what}contract ${was}, definition shows ${is}`;
       const facts = { step: 'resolve', vcpu: 0, msr: hex32(index), layer: 'monitor' as const };
       return reason({ ...facts, code: 'definition-msr-changed', contract: was, guest: is, message });
     });

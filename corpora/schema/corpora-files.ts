@@ -70,14 +70,19 @@ function makeSchemas({ z }: typeof Zod) {
   const rows = z.array(z.strictObject({ leaf: hex, subleaf: hex.nullable(), eax: hex, ebx: hex, ecx: hex, edx: hex }));
   const vcpus = z.array(z.strictObject({ apicId: count, rows })).optional();
   const shape = z.strictObject({ evidence: names, rows, vcpus });
-  const values = z.record(
-    z.string().regex(/^0x[0-9a-f]{16}$/, 'not 64 bits in hex'),
-    z.string().regex(/^0x[0-9a-f]{8}([- ]0x[0-9a-f]{8})*$/, 'not MSRs in hex'),
+  const runs = z.string().regex(/^0x[0-9a-f]{8}([- ]0x[0-9a-f]{8})*$/, 'not MSRs in hex');
+  const values = z.record(z.string().regex(/^0x[0-9a-f]{16}$/, 'not 64 bits in hex'), runs);
+  const effects = z.record(
+    z
+      .string()
+      .regex(/^(faults|takes 0|(keeps|swallows) 0x[0-9a-f]{16})(, [a-z]+ [\w-]+)*$/, 'not the effect of a write'),
+    runs,
   );
   const msrContract = z.strictObject({
     schema: schema('msr-contract'),
     model: z.string(),
     tables: z.array(z.strictObject({ pairs: lists, values })),
+    writes: z.array(z.strictObject({ pairs: lists, effects })).optional(),
   });
   const contract = z.strictObject({
     schema: schema('contract'),
