@@ -5,9 +5,12 @@ import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { runCommand } from '../packages/command.js';
 import { cachedQemu } from '../packages/qemu-trees.js';
 import { Floor } from './floor.js';
+import { MEASUREMENTS } from './measurements.js';
 import { migrationBench } from './migration.js';
 import { PAIR, pairToObservation } from './pair-to-observation.js';
+import { held, isMissed, type Row } from './row.js';
 import { quartiles } from './spread.js';
+import { markdownDocument, textTable } from './table.js';
 
 const compiler = await runCommand('cc', ['--version'], { deadline: 10_000 }).then(
   ({ status }) => status === 0,
@@ -62,4 +65,36 @@ void t.test(
 void t.test('quartiles are of the sorted values', async (t) => {
   t.same(quartiles([9, 1, 5, 3, 7]), { least: 1, lower: 3, median: 5, upper: 7 });
   t.same(quartiles([4]), { least: 4, lower: 4, median: 4, upper: 4 });
+});
+
+const ROW: Row = { id: 'x', what: 'a | b', unit: 'ms', value: 20 };
+
+void t.test('a goal is of the ratio where there is one, and can be missed in both directions', async (t) => {
+  const half = held({ ...ROW, goal: { kind: 'at-least', value: 3 } }, 'floor', 10);
+  t.equal(half.against!.ratio, 2);
+  t.ok(isMissed(half));
+  t.notOk(isMissed({ ...half, goal: { kind: 'at-most', value: 3 } }));
+  t.ok(isMissed({ ...ROW, goal: { kind: 'at-most', value: 19 } }));
+  t.notOk(isMissed(ROW));
+});
+
+void t.test('the table tells what was missed, what this machine cannot, and that others were at work', async (t) => {
+  const machine = { kernel: '6.12', module: 'kvm_amd', cpu: 'EPYC', cores: 2, node: 'v20', load: 9 };
+  const rows = [held({ ...ROW, goal: { kind: 'at-least', value: 3 } }, 'floor', 10)];
+  const results = {
+    schema: 'guest-abi/bench/2',
+    at: '2026-01-01T00:00:00Z',
+    machine,
+    rows,
+    cannot: [['lab', 'no lab']],
+  } as const;
+  const text = textTable(results);
+  t.match(text, /load 9\.0: OTHERS WERE AT WORK/);
+  t.match(text, /^MISSED {2}a \| b +20\.0 ms +floor: 10\.0 ms +2\.00 +>= 3$/m);
+  t.match(text, /^cannot {2}lab: no lab$/m);
+  t.match(markdownDocument(results), /^\| MISSED \| a \\\| b \|/m);
+});
+
+void t.test('measurements have names of their own', async (t) => {
+  t.equal(new Set(MEASUREMENTS.map(({ name }) => name)).size, MEASUREMENTS.length);
 });

@@ -10,6 +10,7 @@ import { RunMachine } from '../cli/run-machine.js';
 import { QemuProcess } from '../import/qemu-process.js';
 import type { QmpClient } from '../import/qmp-client.js';
 import { cachedQemu, type QemuLauncher } from '../packages/qemu-trees.js';
+import { held, type Measurement, type Row } from './row.js';
 import { quartiles, type Spread } from './spread.js';
 
 const RELEASE = '11.1';
@@ -40,6 +41,33 @@ interface Side extends AsyncDisposable {
   readonly qmp: QmpClient;
 }
 type Starter = (args: { memory: number; folder: string; incoming: string | null; name: string }) => Promise<Side>;
+
+const ROUNDS = 10;
+
+export const migration: Measurement = {
+  name: 'migration',
+  rows: async () => (await migrationBench(ROUNDS)).flatMap(rowsOf),
+};
+
+function rowsOf({ memory, total, downtime }: MigrationRow): Row[] {
+  const row = (part: 'total' | 'downtime', what: string, { ours, qemu }: Beside): Row =>
+    held(
+      {
+        id: `migration-${memory}-${part}`,
+        what: `migration of ${memory} MiB, ${what}`,
+        unit: 'ms',
+        value: ours,
+        goal: { kind: 'at-most', value: 1 },
+      },
+      `QEMU ${RELEASE} (TCG)`,
+      // QEMU counts whole milliseconds.
+      { ...qemu, median: Math.max(qemu.median, 1) },
+    );
+  return [
+    row('total', 'total', total),
+    row('downtime', "down (ours until the destination runs, QEMU's until all is sent)", downtime),
+  ];
+}
 
 /** Rounds of both take turns. Throws `MachineError` `bench-no-qemu` where QEMU is not in the cache. */
 export async function migrationBench(rounds: number, sizes: readonly number[] = SIZES): Promise<MigrationRow[]> {

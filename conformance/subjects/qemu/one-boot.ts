@@ -21,13 +21,23 @@ export type BootEnd =
 const BOOT_DEADLINE = 60_000;
 
 /** `request` is the path of a probe request for exactly the vCPUs of `spec`. Never throws for what a QEMU does. */
-export async function bootOnce(
+export const bootOnce = (
   launcher: QemuLauncher,
   spec: QemuGuestSpec,
   request: string,
   deadline = BOOT_DEADLINE,
+): Promise<BootEnd> =>
+  takeRecord(launcher, [...guestArguments(spec, request), '-chardev', 'stdio,id=probe'], spec.smp.cpus, deadline);
+
+/** Starts a QEMU whose probe port is its stdout; `onRecords` is called as soon as all `count` records are decoded. */
+export async function takeRecord(
+  launcher: QemuLauncher,
+  command: readonly string[],
+  count: number,
+  deadline: number,
+  onRecords: () => void = () => {},
 ): Promise<BootEnd> {
-  const [program, ...args] = launcher.argv([...guestArguments(spec, request), '-chardev', 'stdio,id=probe']);
+  const [program, ...args] = launcher.argv(command);
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...launcher.env } });
   const killWithUs = (): void => void child.kill('SIGKILL');
   process.once('exit', killWithUs);
@@ -37,7 +47,8 @@ export async function bootOnce(
     stderr = `${stderr}${text}`.slice(-65536);
   });
   try {
-    const ended = await recordsOf(child, spec.smp.cpus, deadline);
+    const ended = await recordsOf(child, count, deadline);
+    if (typeof ended !== 'string') onRecords();
     if (typeof ended !== 'string') return { kind: 'observed', vcpus: ended, withheld: withheldFeatures(stderr) };
     if (ended === 'late') return { kind: 'hung', code: 'qemu-hung', message: `no whole dump within ${deadline} ms` };
     // It began to run: what stands on stderr are warnings, and the end was none that QEMU chose.

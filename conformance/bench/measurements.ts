@@ -1,0 +1,15 @@
+/** All measurements, in the order of the table. A new one is a file that exports a `Measurement`, and a name here. */
+import { migration } from './migration.js';
+import { probeLatency } from './probe-latency.js';
+import { resolving } from './resolving.js';
+import type { Measurement } from './row.js';
+import { labRuns, localRuns, wholeRelease } from './verify-runs.js';
+
+export const MEASUREMENTS: readonly Measurement[] = [
+  probeLatency,
+  resolving,
+  localRuns,
+  wholeRelease,
+  migration,
+  labRuns,
+];
