@@ -158,9 +158,9 @@ export class Machine implements Disposable {
     const [first, second] = this.#board.processors;
     if (!second)
       for (;;) {
-        const event = this.#events.shift();
-        if (event) return event;
-        this.#events.push(...this.#board.serve(first!, first!.vcpu.run(deadline)));
+        if (this.#events.length > 0) return this.#events.shift()!;
+        const events = this.#board.serve(first!, first!.vcpu.run(deadline));
+        if (events.length > 0) this.#events.push(...events);
       }
     this.launch();
     try {
