@@ -56,6 +56,7 @@ export const lifeCommands: fc.Arbitrary<Command>[] = [
   fc.constant(command('cold-start', (life) => life.coldStart('cold-start', 0))),
   pick.map((n) => command(`kernel-update(${n})`, (life) => life.coldStart('kernel-update', n))),
   fc.constant(command('snapshot', (life) => life.snapshot())),
+  fc.constant(command('live-snapshot', (life) => life.liveSnapshot())),
   pick.map((n) =>
     command(
       `restore(${n})`,

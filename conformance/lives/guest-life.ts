@@ -155,6 +155,14 @@ export class GuestLife implements AsyncDisposable {
     await this.dump();
   }
 
+  /** The guest is saved while it runs and dumps. */
+  async liveSnapshot(): Promise<void> {
+    const file = this.#file;
+    this.#takeUnchanged('live-snapshot', await this.#agent.call('save-live', { file }, DEADLINE_MS));
+    await this.#keepSnapshot();
+    await this.dump();
+  }
+
   /** The last snapshot replaces the guest, on the host that `pick` names. Where that one refuses it, the guest goes on. */
   async restore(pick: number): Promise<void> {
     await this.#restoreOn(this.#hostAt(pick), 'restore', this.#saved!);
@@ -231,9 +239,17 @@ export class GuestLife implements AsyncDisposable {
     this.#take(name, outcome, before ? { like: { step: 'boot', sameBoot: false } } : {}, path, [host]);
   }
 
+  get #file(): string {
+    return join(this.#folder, 'guest.snapshot');
+  }
+
   async #save(): Promise<void> {
-    const file = join(this.#folder, 'guest.snapshot');
-    await this.#agent.call('save', { file }, DEADLINE_MS);
+    await this.#agent.call('save', { file: this.#file }, DEADLINE_MS);
+    await this.#keepSnapshot();
+  }
+
+  async #keepSnapshot(): Promise<void> {
+    const file = this.#file;
     const { gzip } = await this.#agent.call('fetch', { file }, DEADLINE_MS);
     await this.#agent.call('remove', { file }, DEADLINE_MS);
     this.#saved = { ...this.#guest, gzip, host: this.#place!.host };
