@@ -13,9 +13,10 @@ import { cuts } from './cuts.js';
 import { kills } from './kills.js';
 import { type Holdings, holdings, leaks } from './leaks.js';
 import { migrations } from './migrations.js';
+import { saves } from './saves.js';
 import { startWitness } from './witness-guest.js';
 
-const ACTIVITIES: readonly Activity[] = [migrations, kills, cuts];
+const ACTIVITIES: readonly Activity[] = [migrations, saves, kills, cuts];
 /** After so many the pools are full. */
 const WARM_UP = 20;
 const SAY_EVERY_MS = 10_000;

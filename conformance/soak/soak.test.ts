@@ -18,9 +18,11 @@ async function soak(...args: readonly string[]) {
   return { code: ((await closed) as [number])[0], stdout, stderr };
 }
 
-void t.test('a guest of two vCPUs is moved, cut off and killed, and nothing is lost', needsKvm, async (t) => {
+void t.test('a guest of two vCPUs is moved, saved, cut off and killed, and nothing is lost', needsKvm, async (t) => {
   const { code, stdout, stderr } = await soak(
     '--migrations',
+    '3',
+    '--saves',
     '3',
     '--cuts',
     '3',
@@ -32,7 +34,7 @@ void t.test('a guest of two vCPUs is moved, cut off and killed, and nothing is l
     '4',
   );
   t.equal(code, 0, stderr);
-  t.match(JSON.parse(stdout), { schema: 'guest-abi/soak/1', done: 8, rest: 0, counts: { moved: 3 }, faults: [] });
+  t.match(JSON.parse(stdout), { schema: 'guest-abi/soak/1', done: 11, rest: 0, counts: { moved: 3 }, faults: [] });
 });
 
 void t.test('what is no number is refused', async (t) => {
