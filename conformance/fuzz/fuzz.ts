@@ -1,6 +1,6 @@
 /** One fuzz run over one target: changed inputs, each of which must end in a refusal by name or be whole. */
 import fc from 'fast-check';
-import { byteChanges, sectionChanges } from './mutations.js';
+import { byteChanges, sectionChanges, valueChanges } from './mutations.js';
 import type { Ending, Target } from './targets.js';
 
 export interface FuzzEnd {
@@ -21,7 +21,7 @@ export async function fuzz(
   const endings: Record<string, number> = {};
   const inputs = fc.oneof(
     byteChanges.map((change) => change(target.bytes)),
-    sectionChanges.map((change) => target.seal(change(target.sections))),
+    fc.oneof(sectionChanges, valueChanges).map((change) => target.seal(change(target.sections))),
   );
   const count = (ending: Ending): void => {
     endings[ending] = (endings[ending] ?? 0) + 1;

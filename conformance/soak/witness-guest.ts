@@ -9,7 +9,7 @@ import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { type LiveEvent, LiveMachine } from '../../reference-vmm/live-machine.js';
 import type { Realizer } from '../../reference-vmm/migration/destination.js';
-import { Machine } from '../../reference-vmm/monitor.js';
+import { type Creation, Machine } from '../../reference-vmm/monitor.js';
 import { witnessBoot } from '../witness.js';
 
 export interface SoakShape {
@@ -26,19 +26,25 @@ export const identityOf = ({ vcpus }: SoakShape): CpuIdentity =>
 
 /** Makes the machine of an identity: the kernel may alter and lack what it will, since the guest compares with itself only. */
 export function machineOf(kvm: Kvm, identity: CpuIdentity, shape: SoakShape, boots: boolean): LiveMachine {
-  const { memoryBytes, seed, pages } = shape;
-  const made = Machine.create(kvm, identity, {
-    ...{ nameOf: featureName, allowAltered: true, forceFeatures: true, memoryBytes },
-    ...(boots && { boot: witnessBoot(identity, { memoryBytes, seed, ...(pages && { lastPages: pages }) }) }),
-  });
+  const made = created(kvm, identity, shape, boots);
   if (made.kind === 'refused') throw new Error(made.reasons.map(({ message }) => message).join('\n'));
   return new LiveMachine(made.machine);
 }
 
+function created(kvm: Kvm, identity: CpuIdentity, shape: SoakShape, boots: boolean): Creation {
+  const { memoryBytes, seed, pages } = shape;
+  return Machine.create(kvm, identity, {
+    ...{ nameOf: featureName, allowAltered: true, forceFeatures: true, memoryBytes },
+    ...(boots && { boot: witnessBoot(identity, { memoryBytes, seed, ...(pages && { lastPages: pages }) }) }),
+  });
+}
+
 export const realizerOf =
   (kvm: Kvm, shape: SoakShape): Realizer =>
-  ({ identity }) =>
-    machineOf(kvm, identity, shape, false);
+  ({ identity }) => {
+    const made = created(kvm, identity, shape, false);
+    return made.kind === 'refused' ? made.reasons : new LiveMachine(made.machine);
+  };
 
 /** How long the vCPUs may take to say what they saw, in milliseconds. */
 const RECORD_MS = 30_000;
