@@ -12,8 +12,11 @@ export interface OpenHosts extends AsyncDisposable {
   readonly hosts: readonly Host[];
 }
 
-/** Opens each named host once. Throws `InputError` on a name of no known form; closes what was opened where one fails. */
-export async function openHosts(names: readonly string[] = ['local']): Promise<OpenHosts> {
+/** Opens each named host once; `qemus`: releases that lab hosts are to have inside. Throws `InputError` on a name of no known form; closes what was opened where one fails. */
+export async function openHosts(
+  names: readonly string[] = ['local'],
+  qemus: readonly string[] = [],
+): Promise<OpenHosts> {
   for (const name of names) checkName(name);
   const hosts: Host[] = [];
   const close = async (): Promise<void> => {
@@ -23,7 +26,12 @@ export async function openHosts(names: readonly string[] = ['local']): Promise<O
     if (names.includes('local')) hosts.push(await openLocalHost());
     for (const name of names.filter((one) => one.startsWith('ssh:')))
       hosts.push(await openSshHost(name.slice('ssh:'.length)));
-    hosts.push(...(await openLab(names.filter((name) => name.startsWith('lab:')))));
+    hosts.push(
+      ...(await openLab(
+        names.filter((name) => name.startsWith('lab:')),
+        qemus,
+      )),
+    );
     for (const name of names.filter((one) => one.startsWith(RECORDED))) hosts.push(await openRecorded(name));
   } catch (error) {
     await close();
@@ -32,14 +40,14 @@ export async function openHosts(names: readonly string[] = ['local']): Promise<O
   return { hosts, [Symbol.asyncDispose]: close };
 }
 
-async function openLab(names: readonly string[]): Promise<readonly Host[]> {
+async function openLab(names: readonly string[], qemus: readonly string[]): Promise<readonly Host[]> {
   if (names.length === 0) return [];
   const { openLabHosts } = await import('../hosts/lab/pool.js');
   const progress = progressLine();
   try {
     return await openLabHosts(
       names.map((name) => name.slice('lab:'.length)),
-      { onProgress: shownOn(progress) },
+      { onProgress: shownOn(progress), qemus },
     );
   } finally {
     progress.end();

@@ -20,7 +20,8 @@ export async function openSubjects(
   const subjects = [...new Set(names)].map(parseSubject);
   const qemus = await Promise.all(subjects.map(async (one) => one && located(one)));
   const needsKvm = subjects.some((one) => one?.accel !== 'tcg');
-  const real = on || needsKvm ? await openHosts(on) : null;
+  const inside = on ? qemus.flatMap((one) => (one && !isAbsolute(one.binary) ? [one.binary] : [])) : [];
+  const real = on || needsKvm ? await openHosts(on, inside) : null;
   const emulated = tcgHost();
   const hosts = qemus.flatMap((qemu): Host[] => {
     if (!qemu) return [...real!.hosts];

@@ -11,6 +11,17 @@ import { connectQmp, type QmpClient } from './qmp-client.js';
 /** How long QEMU may take to open its QMP socket, in milliseconds: two busy cores, cold page cache. */
 const START_DEADLINE = 60_000;
 
+/** QEMU ended before it answered. */
+export class QemuStartError extends MachineError {
+  /** All that it wrote on stderr. */
+  readonly said: string;
+
+  constructor(message: string, said: string, cause: unknown) {
+    super('qemu-start', message, { cause });
+    this.said = said;
+  }
+}
+
 /** A QEMU that waits before its first instruction (`-S`), with its QMP session. */
 export class QemuProcess implements AsyncDisposable {
   readonly qmp: QmpClient;
@@ -27,7 +38,7 @@ export class QemuProcess implements AsyncDisposable {
 
   /**
    * Starts QEMU with `args` added to a bare, deviceless configuration.
-   * Throws `MachineError` `qemu-start` with QEMU's own message where it ends at once.
+   * Throws `QemuStartError` with QEMU's own message where it ends at once.
    */
   static async start(launcher: QemuLauncher, args: readonly string[]): Promise<QemuProcess> {
     const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qmp-'));
@@ -62,7 +73,7 @@ export class QemuProcess implements AsyncDisposable {
     } catch (error) {
       await end(child, folder);
       if (!complaint) throw error;
-      throw new MachineError('qemu-start', `QEMU ${launcher.version}: ${firstComplaint(complaint)}`, { cause: error });
+      throw new QemuStartError(`QEMU ${launcher.version}: ${firstComplaint(complaint)}`, complaint, error);
     }
   }
 

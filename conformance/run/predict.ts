@@ -1,5 +1,7 @@
 /** The verdict that follows from host captures and identity alone: nothing is booted. */
+
 import type { CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
+import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { VcpuIdentity } from '../../corpora/identity.js';
@@ -13,11 +15,14 @@ import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
 import { vcpuLimitReasons } from '../../reference-vmm/vcpu-limits.js';
 import { msrBlockers } from '../hosts/questions/blockers.js';
 import { expectedAnswer } from '../oracle/expected-cpuid.js';
+import type { SubjectOnHost } from '../subjects/qemu/on-qemu.js';
 import type { Cell } from './cell.js';
 
 export interface PredictOptions {
   readonly allowAltered: boolean;
   readonly forceFeatures: boolean;
+  /** Which releases have which machine types; default: those of the package. */
+  readonly definitions?: Definitions;
 }
 
 export interface Prediction {
@@ -34,6 +39,10 @@ export function predict(
   options: PredictOptions,
 ): Prediction {
   const [first] = cell.hosts;
+  const unknown = cell.hosts.find(
+    ({ subject }) => subject && !mayHave(subject, cell.identity.machine, options.definitions),
+  );
+  if (unknown) return { verdict: 'refused', reasons: [unknownMachine(unknown.subject!, cell.identity.machine)] };
   if (cell.scenario === 'live-snapshot' && first?.subject?.emulator === '5.2') return NO_BACKGROUND_SNAPSHOT;
   // An emulator is forced to show what it lacks.
   if (cell.hosts.every(({ subject }) => subject?.accel === 'tcg')) return { verdict: 'identical', reasons: [] };
@@ -52,6 +61,18 @@ export function predict(
   if (added.length > 0) return { verdict: alterAlike(cell, hosts) ? 'altered' : 'changed', reasons: added };
   return { verdict: 'identical', reasons: [] };
 }
+
+/** False for a release that is known not to have the machine type. */
+function mayHave({ version, emulator }: SubjectOnHost, machine: string, definitions = builtInDefinitions()): boolean {
+  const { follows, releases } = definitions.machine(machine);
+  return follows || !version.startsWith(`${emulator}.`) || releases.includes(emulator);
+}
+
+const unknownMachine = ({ name }: SubjectOnHost, machine: string): Reason =>
+  reason({
+    ...{ code: 'qemu-machine-type', step: 'predicted', layer: 'monitor' },
+    message: `${name} has no machine type ${machine}`,
+  });
 
 const NO_BACKGROUND_SNAPSHOT: Prediction = {
   verdict: 'refused',

@@ -6,12 +6,16 @@ import { MachineError } from '../../../corpora/errors.js';
 import { packageFile } from '../../../corpora/package-root.js';
 import { cacheRoot, inCache, requireSpace, withLock } from '../../packages/cache.js';
 import { runCommand } from '../../packages/command.js';
+import { cachedTree } from '../../packages/package-tree.js';
+import { qemuTreeSpec } from '../../packages/qemu-trees.js';
 import { contentBytes, makeExt4 } from './ext4-image.js';
 import { PACKAGE_FOLDER } from './init-script.js';
 
 export interface HostImages {
   readonly system: string;
   readonly package: string;
+  /** Trees of QEMUs that run inside; absent: none does. */
+  readonly qemus?: string;
 }
 
 /** A file of an image: where it comes from, and its path in the image without a leading slash. */
@@ -103,6 +107,34 @@ async function filesBelow(folder: string, as: string, keep: (path: string) => bo
     .map((path) => plainFile(join(as, path), join(folder, path)));
 }
 
+/**
+ * An image with the trees of these QEMU releases as the cache has them, to be a cache inside. Throws `MachineError` `qemu-missing` where one is
+ * not there.
+ */
+export async function ensureQemuImage(releases: readonly string[], root: string = cacheRoot()): Promise<string> {
+  const names = [...new Set(releases)].sort().map((release) => qemuTreeSpec(release).name);
+  const hash = createHash('sha256');
+  for (const name of names) {
+    const tree = await cachedTree(name, root);
+    if (!tree)
+      throw new MachineError('qemu-missing', `${name} is not in the cache: guest-abi lab setup --qemu`, {
+        given: name,
+      });
+    hash.update(JSON.stringify([name, tree.manifest]));
+  }
+  const image = join(root, 'images', `qemus-${hash.digest('hex').slice(0, 16)}.ext4`);
+  return onceThere(image, 'qemus', async () => {
+    const folders = names.map((name) => join(root, 'trees', name));
+    const { stdout } = await runCommand('du', ['-sBM', '-c', ...folders], { deadline: 60_000 });
+    const mebibytes = Number(/(\d+)M\ttotal/.exec(stdout)?.[1] ?? 0);
+    await buildFrom(image, (mebibytes + 8) * 2 ** 20, async (content) => {
+      await mkdir(join(content, 'trees'));
+      const copied = await runCommand('cp', ['-a', ...folders, join(content, 'trees')], { deadline: 120_000 });
+      if (copied.status !== 0) throw new MachineError('image-not-made', `cp: ${copied.stderr.trim()}`);
+    });
+  });
+}
+
 async function ensureImage(
   kind: string,
   files: readonly ImageFile[],
@@ -110,6 +142,12 @@ async function ensureImage(
   root: string,
 ): Promise<string> {
   const image = join(root, 'images', `${kind}-${await digestOf(files, folders)}.ext4`);
+  return onceThere(image, kind, () => buildImage(image, files, folders));
+}
+
+/** The image, made first where it is not there. */
+async function onceThere(image: string, kind: string, build: () => Promise<void>): Promise<string> {
+  const root = dirname(dirname(image));
   const there = () =>
     access(image).then(
       () => true,
@@ -117,7 +155,7 @@ async function ensureImage(
     );
   if (await there()) return image;
   return withLock(join(root, 'locks', `image-${kind}`), async () => {
-    if (!(await there())) await buildImage(image, files, folders);
+    if (!(await there())) await build();
     return image;
   });
 }
@@ -132,17 +170,23 @@ async function digestOf(files: readonly ImageFile[], folders: readonly string[])
 }
 
 async function buildImage(image: string, files: readonly ImageFile[], folders: readonly string[]): Promise<void> {
+  const bytes = await contentBytes(files.map((file) => file.from));
+  await buildFrom(image, bytes, async (content) => {
+    for (const folder of folders) await mkdir(join(content, folder), { recursive: true });
+    for (const file of files) await stage(file, content);
+  });
+}
+
+async function buildFrom(image: string, bytes: number, fill: (content: string) => Promise<void>): Promise<void> {
   await inCache(image, async () => {
     await mkdir(dirname(image), { recursive: true });
     const staging = await mkdtemp(join(dirname(image), '.unfinished-'));
     try {
-      const bytes = await contentBytes(files.map((file) => file.from));
       await requireSpace(dirname(image), bytes * 2);
       await chmod(staging, 0o755);
       const content = join(staging, 'content');
       await mkdir(content);
-      for (const folder of folders) await mkdir(join(content, folder), { recursive: true });
-      for (const file of files) await stage(file, content);
+      await fill(content);
       await makeExt4(content, join(staging, 'image'), bytes);
       await rename(join(staging, 'image'), image);
     } finally {

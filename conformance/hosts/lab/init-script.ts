@@ -6,6 +6,9 @@ export const PORT_NAME = 'guest-abi';
 /** Where the package image stands in a lab host. */
 export const PACKAGE_FOLDER = '/opt/guest-abi';
 
+/** Where an agent in a lab host looks for package trees (`cacheRoot` with the HOME that it is given): QEMUs under test stand there. */
+const CACHE_FOLDER = '/tmp/.cache/guest-abi';
+
 /**
  * A failure prints one line to the console and reboots, which ends QEMU (`-no-reboot`). The port is read in a loop since
  * a read ends at once as long as the kernel has not heard that the other side is connected.
@@ -26,6 +29,10 @@ $b mount --move /sys /host/sys
 $b mount --move /dev /host/dev
 $b mount -t tmpfs -o size=50% tmp /host/tmp
 $b cp $b /host/tmp/busybox
+if [ -b /host/dev/vdc ]; then
+  $b mkdir -p /host${CACHE_FOLDER}
+  $b mount -t ext4 -o ro /host/dev/vdc /host${CACHE_FOLDER} || fail 'no image of QEMUs'
+fi
 port=
 for folder in /host/sys/class/virtio-ports/*; do
   [ "$($b cat $folder/name)" = ${PORT_NAME} ] && port=/host/dev/$($b basename $folder)

@@ -229,6 +229,7 @@ function qemuArguments(spec: LabMachineSpec, stream: string): string[] {
     ...['-device', `virtserialport,chardev=stream,name=${PORT_NAME}`],
     ...disk(spec.images.system, 'system'),
     ...disk(spec.images.package, 'package'),
+    ...(spec.images.qemus === undefined ? [] : disk(spec.images.qemus, 'qemus')),
   ];
 }
 

@@ -4,11 +4,11 @@ import { MachineError } from '../../../corpora/errors.js';
 import { cacheRoot } from '../../packages/cache.js';
 import { type Progress, silent } from '../../packages/progress.js';
 import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
-import { ensureHostImages } from './host-images.js';
+import { ensureHostImages, ensureQemuImage } from './host-images.js';
 import { ensureInitrd } from './initrd.js';
 import { labKernels } from './kernels.js';
 import { LabHost, type TakeTurn } from './lab-host.js';
-import { MEMORY_MIB } from './lab-machine.js';
+import { type LabMachineSpec, MEMORY_MIB } from './lab-machine.js';
 import { chooseLabHosts, type LabChoice, labHostId } from './names.js';
 
 /**
@@ -33,6 +33,8 @@ export interface LabOptions {
   /** Cache folder; default `cacheRoot()`. */
   readonly root?: string;
   readonly onProgress?: Progress;
+  /** QEMU releases that are to run inside. */
+  readonly qemus?: readonly string[];
 }
 
 /**
@@ -49,7 +51,11 @@ export async function openLabHosts(names: readonly string[], options: LabOptions
   requireMemory(choices.size);
   const qemu = await cachedLabQemu(root);
   if (!qemu) throw new MachineError('lab-empty', 'no QEMU for lab hosts is in the cache: run guest-abi lab setup');
-  return bootAll([...choices.values()], root, qemu, options.onProgress ?? silent);
+  const images = {
+    ...(await ensureHostImages(root)),
+    ...(options.qemus?.length ? { qemus: await ensureQemuImage(options.qemus, root) } : {}),
+  };
+  return bootAll([...choices.values()], root, { qemu, images }, options.onProgress ?? silent);
 }
 
 function requireMemory(hosts: number): void {
@@ -65,15 +71,14 @@ function requireMemory(hosts: number): void {
 async function bootAll(
   choices: readonly LabChoice[],
   root: string,
-  qemu: QemuLauncher,
+  parts: Pick<LabMachineSpec, 'qemu' | 'images'>,
   onProgress: Progress,
 ): Promise<LabHost[]> {
-  const images = await ensureHostImages(root);
   const takeTurn = turns(availableParallelism());
   let done = 0;
   const starts = choices.map(async (choice) => {
     const initrd = await ensureInitrd(choice.kernel, { root, offline: true });
-    const host = await LabHost.start(labHostId(choice), { ...choice, initrd, images, qemu }, takeTurn);
+    const host = await LabHost.start(labHostId(choice), { ...choice, ...parts, initrd }, takeTurn);
     onProgress({ step: 'booting lab hosts', done: ++done, total: choices.length });
     return host;
   });

@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GuestAbiError, MachineError } from '../../../corpora/errors.js';
+import { MachineError } from '../../../corpora/errors.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
@@ -16,7 +16,7 @@ import { complaintOf, withheldFeatures } from './complaints.js';
 import { guestArguments, type QemuGuestSpec } from './guest-arguments.js';
 
 /** Milliseconds for a boot with firmware, or a dump: a nested QEMU in an emulated host needs seconds. */
-const DUMP_DEADLINE = 25_000;
+const DUMP_DEADLINE = 60_000;
 /** Milliseconds for a state to be saved or moved: a few MiB. */
 const MIGRATION_DEADLINE = 25_000;
 
@@ -59,7 +59,7 @@ export class QemuGuest implements AsyncDisposable {
     });
   }
 
-  /** Throws `MachineError` with the code of `complaintOf` where QEMU does not start; nothing stays. */
+  /** Throws `QemuStartError` where QEMU does not start; nothing stays. */
   static async start(launcher: QemuLauncher, request: QemuGuestRequest): Promise<QemuGuest> {
     const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qemu-'));
     const [probe, serial] = [await listen(join(folder, 'probe')), await listen(join(folder, 'serial'))];
@@ -76,9 +76,7 @@ export class QemuGuest implements AsyncDisposable {
     } catch (error) {
       for (const server of servers) server.close();
       await rm(folder, { recursive: true, force: true });
-      if (!(error instanceof GuestAbiError)) throw error;
-      const { code, message } = complaintOf(error.message.replace(/^QEMU [\d.]+: /, ''), 'at start');
-      throw new MachineError(code, message, { cause: error });
+      throw error;
     }
   }
 

@@ -7,7 +7,9 @@ import { COMMAND } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
 import { inFolder } from '../../hosts/agent/made-folders.js';
 import type { Outcome, Params } from '../../hosts/agent/protocol.js';
+import { QemuStartError } from '../../import/qemu-process.js';
 import { cachedQemu, type QemuLauncher, qemuBinary } from '../../packages/qemu-trees.js';
+import { complaintOf, withheldFeatures } from './complaints.js';
 import { QemuGuest, type QemuGuestRequest } from './guest.js';
 import { fileSink, sendFile } from './state-file.js';
 
@@ -151,12 +153,8 @@ export class QemuHandlers implements AsyncDisposable {
       this.#guest = await QemuGuest.start(launcher, { ...guestRequest(request, qemu), incoming });
       return this.#guest;
     } catch (error) {
-      if (!(error instanceof MachineError)) throw error;
-      const { code, message } = error;
-      return {
-        kind: 'refused',
-        reasons: [reason({ code, step, layer: 'monitor', message: `QEMU ${launcher.version}: ${message}` })],
-      };
+      if (!(error instanceof QemuStartError)) throw error;
+      return { kind: 'refused', reasons: startReasons(error, `QEMU ${launcher.version}`, step) };
     }
   }
 
@@ -178,6 +176,18 @@ export class QemuHandlers implements AsyncDisposable {
     if (!this.#guest) throw new InputError('no-guest', 'this agent runs no guest');
     return this.#guest;
   }
+}
+
+/** One reason for what ended QEMU, and one for each feature that it was asked for and had not. */
+function startReasons({ said }: QemuStartError, who: string, step: string): Reason[] {
+  const { code, message } = complaintOf(said, 'at start');
+  const refused = (text: string, feature: string | null): Reason =>
+    reason({ code, step, layer: 'monitor', feature, message: `${who}: ${text}` });
+  const features = code === 'qemu-enforce' ? withheldFeatures(said) : [];
+  return [
+    refused(message, null),
+    ...features.map((one) => refused(`no ${one}`, /\.([\w.-]+) \[bit \d+\]$/.exec(one)?.[1] ?? null)),
+  ];
 }
 
 const QCOW2_MAGIC = 'QFI\xfb';
