@@ -79,10 +79,18 @@ interface Member {
   readonly name: string;
 }
 
-const membersOf = (named: Readonly<Record<string, string>>): Member[] =>
-  Object.entries(named)
+/** One table is of many pairs: it is unfolded once. */
+const unfolded = new WeakMap<object, readonly Member[]>();
+
+function membersOf(named: Readonly<Record<string, string>>): readonly Member[] {
+  const known = unfolded.get(named);
+  if (known) return known;
+  const members = Object.entries(named)
     .flatMap(([name, ranges]) => ranges.split(' ').flatMap((range) => within(range, name)))
     .sort((a, b) => a.index - b.index);
+  unfolded.set(named, members);
+  return members;
+}
 
 function within(range: string, name: string): Member[] {
   const [first, last = first] = range.split('-').map(parseHex32);
