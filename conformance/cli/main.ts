@@ -16,6 +16,7 @@ import { labCommand } from './commands/lab.js';
 import { machinesCommand } from './commands/machines.js';
 import { modelsCommand } from './commands/models.js';
 import { probeCommand } from './commands/probe.js';
+import { qualifyCommand } from './commands/qualify.js';
 import { reportCommand } from './commands/report.js';
 import { reproduceCommand } from './commands/reproduce.js';
 import { resolveCommand } from './commands/resolve.js';
@@ -43,6 +44,7 @@ const COMMANDS = [
   importCommand,
   freezeCommand,
   gateCommand,
+  qualifyCommand,
   startCommand,
 ];
 

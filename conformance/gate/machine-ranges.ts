@@ -16,4 +16,4 @@ export function machineRanges(machines: readonly string[], order: readonly strin
 }
 
 /** `pc-q35`; the first four `pc` types have no board in their names and are older i440fx. */
-const boardOf = (name: string): string => name.replace(/-?\d[\d.]*$/, '').replace(/^pc$/, 'pc-i440fx');
+export const boardOf = (name: string): string => name.replace(/-?\d[\d.]*$/, '').replace(/^pc$/, 'pc-i440fx');

@@ -1,0 +1,114 @@
+/** Items that follow from definitions, contracts and captures: nothing is booted for them. */
+import { CONTRACT_SHAPES, contractOf } from '../../corpora/contracts.js';
+import type { Definitions } from '../../corpora/definitions.js';
+import { InputError } from '../../corpora/errors.js';
+import { DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
+import { lacksOf } from '../../reference-vmm/cpu-model/enforce.js';
+import { listModels, realModels, resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
+import { reasonLines } from '../../reports/reasons.js';
+import { tableDifferences } from '../gate/differences.js';
+import type { ResolvedPair, ResolvedPairs } from '../gate/resolved.js';
+import type { NamedHost } from '../hosts/questions/named-host.js';
+import { type ChecklistItem, item } from './checklist.js';
+
+/** What is qualified. */
+export interface Subject {
+  readonly machine: string;
+  /** Models asked for, by name. */
+  readonly models: readonly string[];
+  readonly definitions: Definitions;
+  readonly resolved: ResolvedPairs;
+}
+
+function pairOf({ machine, definitions, resolved }: Subject, model: string): ResolvedPair {
+  const pair = resolved.of({ machine, model }, definitions);
+  if (pair instanceof InputError) throw pair;
+  return pair;
+}
+
+/** Contracts complete, frozen, and what the definitions resolve to. */
+export function contractsItem(subject: Subject): ChecklistItem {
+  const { machine, models, definitions } = subject;
+  const problems: string[] = [];
+  let [tables, proven] = [0, 0];
+  for (const model of models) {
+    for (const smp of CONTRACT_SHAPES) {
+      const contract = contractOf(`${machine}/${model}`, smp, definitions);
+      if (!contract) {
+        problems.push(`${model} (smp ${smp}) has no contract: guest-abi freeze --machine ${machine}`);
+        continue;
+      }
+      tables++;
+      if (contract.evidence !== 'resolved-only') proven++;
+      const now = { [smp]: pairOf(subject, model).tables[smp] };
+      const differences = tableDifferences({ [smp]: contract.vcpus }, now, DEFINITIONS);
+      if (differences.length > 0) problems.push(`${model} (smp ${smp}): ${reasonLines(differences)[0]}`);
+    }
+  }
+  const evidence = `${tables} tables of ${models.length} models in shapes ${CONTRACT_SHAPES.join(', ')} are frozen and resolve to what is frozen; real software gave ${proven} of them`;
+  return item(
+    'contracts',
+    'Contracts are complete and frozen, and the definitions resolve to them',
+    [evidence],
+    problems,
+  );
+}
+
+/** Every unversioned name means one version for ever. */
+export function namesItem({ machine, models, definitions }: Subject): ChecklistItem {
+  const { defaultVersion, follows } = definitions.machine(machine);
+  const unversioned = listModels(machine, definitions).filter(
+    ({ name }) => models.includes(name) && !/-v\d+$/.test(name),
+  );
+  const open = unversioned.filter(({ aliasOf, version }) => aliasOf === null && version !== 'base');
+  const problems = [
+    ...(follows ? [`${machine} follows the newest machine type: nothing of it is pinned`] : []),
+    ...(defaultVersion === 'latest' ? ['unversioned names mean the latest version, which moves on'] : []),
+    ...(defaultVersion === 'legacy' ? [] : open.map(({ name }) => `${name} stands for no version`)),
+  ];
+  const evidence = `${unversioned.length} unversioned names, each of one version (default version ${defaultVersion})`;
+  return item('names', 'No unversioned name is left unpinned', [evidence], problems);
+}
+
+/** A feature that the CPU has and a supported kernel does not offer keeps guests off that kernel. */
+export function kernelsItem(
+  subject: Subject,
+  predecessor: string | null,
+  kernels: readonly NamedHost[],
+): ChecklistItem {
+  const { machine, definitions } = subject;
+  const lacking = (on: string, model: string): string[] => {
+    const { cpu, expansion } = resolveCpu({ machine: on, cpu: model, definitions });
+    return kernels.flatMap(({ id, host }) =>
+      lacksOf(cpu, expansion.withoutNeeds, host)
+        .reasons.filter(({ layer, feature }) => layer === 'kernel' && feature !== null)
+        .map(({ feature }) => `${feature} on ${id}`),
+    );
+  };
+  const known = new Set(predecessor === null ? [] : listModels(predecessor, definitions).map(({ name }) => name));
+  const added = new Map<string, string[]>();
+  const old = new Map<string, string[]>();
+  for (const model of realModels(machine, definitions).filter((name) => subject.models.includes(name))) {
+    const before = new Set(known.has(model) ? lacking(predecessor!, model) : []);
+    for (const one of lacking(machine, model)) {
+      const list = before.has(one) ? old : added;
+      list.set(one, [...(list.get(one) ?? []), model]);
+    }
+  }
+  const evidence = [
+    `${kernels.length} captured kernels: ${kernels.map(({ id }) => id.replace('recorded:', '')).join(', ')}`,
+    ...[...old].map(
+      ([what, models]) =>
+        `as before: ${what} (${models.length > 1 ? `${models.length} models, such as ` : ''}${models[0]})`,
+    ),
+  ];
+  const problems = [...added].map(
+    ([what, models]) => `${what} is not offered by the kernel though the CPU has it: ${models.join(' ')}`,
+  );
+  return item(
+    'kernels',
+    'No feature is asked for that a supported kernel lacks on a CPU that has it',
+    evidence,
+    problems,
+  );
+}
