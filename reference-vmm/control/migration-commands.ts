@@ -7,6 +7,7 @@ import {
   withParameters,
 } from '../migration/parameters.js';
 import { parseMigrationUri } from '../migration/uri.js';
+import { prepareLiveSave } from '../snapshot/save-thread.js';
 import { BackgroundSnapshot } from './background-snapshot.js';
 import type { ControlledMachine } from './controlled-machine.js';
 import { takeIncoming } from './incoming.js';
@@ -73,7 +74,7 @@ export class MigrationControl {
         { capabilities: { list: { object: { capability: { enum: CAPABILITIES }, state: 'boolean' } } } },
         ({ capabilities }: { capabilities: readonly { capability: Capability; state: boolean }[] }) => {
           for (const { capability, state } of capabilities)
-            if (state) this.#on.add(capability);
+            if (state) this.#switchOn(capability);
             else this.#on.delete(capability);
         },
       ),
@@ -81,6 +82,11 @@ export class MigrationControl {
         CAPABILITIES.map((capability) => ({ state: this.#on.has(capability), capability })),
       ),
     };
+  }
+
+  #switchOn(capability: Capability): void {
+    this.#on.add(capability);
+    if (capability === 'background-snapshot') prepareLiveSave();
   }
 
   #migrate(uri: string | undefined): void {

@@ -1,12 +1,12 @@
 /** The thread that copies a running guest's write-protected RAM into a snapshot file: pages that the guest waits for first, then all others in order. */
 import { ftruncateSync } from 'node:fs';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { GuestAbiError } from '../../corpora/errors.js';
 import { NewFile } from '../../corpora/write-file.js';
-import { bytesOf, type HostRange, populate, WriteProtection } from '../kvm/userfaultfd.ffi.js';
+import { bytesOf, populate, WriteProtection } from '../kvm/userfaultfd.ffi.js';
 import { type ImagePlan, imageHead, isZeroPage, ZERO_CHECKSUM } from './image.js';
-import { type SaveMessage, type SaveThreadData, WORD } from './live-save-words.js';
+import { type SaveMessage, type SaveRequest, type SaveThreadData, WORD } from './live-save-words.js';
 import { PAGE_BYTES } from './machine-state.js';
 
 /** Pages written with one call: a writer that faults meanwhile waits for no more than these. */
@@ -131,37 +131,49 @@ class Copier {
 
 const port = parentPort!;
 const say = (message: SaveMessage): void => port.postMessage(message);
-const { uffd, range, file, words, bytesPerSecond } = workerData as SaveThreadData;
-const protection = new WriteProtection(uffd, range);
 
-try {
-  const made = new NewFile(file);
+/** What is under way: a file that waits for its plan. */
+let begun: { readonly made: NewFile; readonly data: SaveThreadData } | null = null;
+
+port.on('message', (request: SaveRequest) => {
+  try {
+    if (request.kind === 'begin') begin(request.data);
+    else save(request.plan);
+  } catch (error) {
+    // Errors lose their class on the way to another thread.
+    const { code, message } = error instanceof GuestAbiError ? error : { code: 'internal', message: String(error) };
+    say({ kind: 'failed', code, message });
+  }
+});
+
+function begin(data: SaveThreadData): void {
+  const made = new NewFile(data.file);
   try {
     // Before the guest is stopped: it takes longer than the rest.
-    populate(range as HostRange, bytesOf(range));
-    port.once('message', (plan: ImagePlan) => save(made, plan));
-    say({ kind: 'ready' });
+    populate(data.range, bytesOf(data.range));
   } catch (error) {
     made.discard();
     throw error;
   }
-} catch (error) {
-  fail(error);
+  begun = { made, data };
+  say({ kind: 'ready' });
 }
 
-function save(made: NewFile, plan: ImagePlan | null): void {
+/** Without a plan it gives up. */
+function save(plan: ImagePlan | null): void {
+  const { made, data } = begun!;
+  begun = null;
+  const protection = new WriteProtection(data.uffd, data.range);
+  let end: SaveMessage = { kind: 'given-up' };
   try {
-    const copier = plan && new Copier(protection, words, made, plan.ramOffset);
-    if (copier?.run(bytesPerSecond)) say({ kind: 'saved', syncMs: finish(made, plan!, copier.checksums) });
-    else say({ kind: 'given-up' });
-  } catch (error) {
-    fail(error);
+    const copier = plan && new Copier(protection, data.words, made, plan.ramOffset);
+    if (copier?.run(data.bytesPerSecond)) end = { kind: 'saved', syncMs: finish(made, plan!, copier.checksums) };
   } finally {
-    // Nobody may wait for a thread that is gone.
-    protection.lift(0, range.bytes);
+    // Nobody may wait for a thread that does something else.
+    protection.lift(0, data.range.bytes);
     made.discard();
-    port.close();
   }
+  say(end);
 }
 
 /** Gives how long it took, in milliseconds. */
@@ -171,11 +183,4 @@ function finish(made: NewFile, plan: ImagePlan, checksums: Uint32Array): number 
   ftruncateSync(made.fd, plan.fileBytes);
   made.commit();
   return performance.now() - begin;
-}
-
-/** Errors lose their class on the way to another thread. */
-function fail(error: unknown): void {
-  const { code, message } = error instanceof GuestAbiError ? error : { code: 'internal', message: String(error) };
-  say({ kind: 'failed', code, message });
-  port.close();
 }

@@ -2,14 +2,12 @@
  * Live save: a snapshot of the guest as it is at the moment of the request, written while it runs on. The guest stops only for its device state
  * to be taken and its RAM to be write-protected; from then on a page is copied before its first write goes through.
  */
-import { Worker } from 'node:worker_threads';
-import { MachineError } from '../../corpora/errors.js';
-import { removeTemporary } from '../../corpora/write-file.js';
 import { type HostRange, WriteProtection } from '../kvm/userfaultfd.ffi.js';
 import type { LiveMachine } from '../live-machine.js';
 import { planImage } from './image.js';
-import { type SaveMessage, type SaveThreadData, WORD, WORDS } from './live-save-words.js';
+import { type SaveThreadData, WORD, WORDS } from './live-save-words.js';
 import { PAGE_BYTES } from './machine-state.js';
+import { SaveThread } from './save-thread.js';
 
 export interface LiveSaveOptions {
   /** Most bytes that the scan writes in a second; pages that the guest waits for are not held back. Default: no limit. */
@@ -57,20 +55,15 @@ export async function startLiveSave(
   const protection = WriteProtection.open(ram);
   const words = new Int32Array(new SharedArrayBuffer(WORDS * 4));
   const data: SaveThreadData = { uffd: protection.fd, range: ram, file, words, bytesPerSecond };
-  const thread = new Worker(new URL('live-save-thread.js', import.meta.url), {
-    workerData: data,
-    // Neither a debugger nor the loader of a test runner: each would cost the thread its start.
-    ...{ execArgv: [], env: {} },
-  });
-  const said = messagesOf(thread, file);
-  const ended = said.end.finally(() => protection[Symbol.dispose]());
+  const thread = new SaveThread(data);
+  const ended = thread.end.finally(() => protection[Symbol.dispose]());
   ended.catch(() => undefined);
-  await Promise.race([said.ready, ended]);
+  await Promise.race([thread.ready, ended]);
   let fixed: Fixed;
   try {
     fixed = fixImage(guest, protection, thread);
   } catch (error) {
-    thread.postMessage(null);
+    thread.run(null);
     await ended.catch(() => undefined);
     throw error;
   }
@@ -105,46 +98,16 @@ interface Fixed {
 }
 
 /** Stops the guest for as long as its state is taken and its RAM protected. Where it stood still before, it goes on standing. */
-function fixImage(guest: LiveMachine, protection: WriteProtection, thread: Worker): Fixed {
+function fixImage(guest: LiveMachine, protection: WriteProtection, thread: SaveThread): Fixed {
   const wasRunning = guest.state === 'running';
   const begin = performance.now();
   guest.pause();
   try {
     const plan = planImage(guest.saveCore());
     protection.protect();
-    thread.postMessage(plan);
+    thread.run(plan);
     return { fileBytes: plan.fileBytes, pauseMs: performance.now() - begin };
   } finally {
     if (wasRunning) guest.resume();
   }
-}
-
-type ThreadEnd = Extract<SaveMessage, { kind: 'saved' | 'given-up' }>;
-
-/** `ready` resolves with the thread's first word; `end` settles once the thread is gone, and its file with it where it failed. */
-function messagesOf(thread: Worker, file: string): { ready: Promise<void>; end: Promise<ThreadEnd> } {
-  let last: SaveMessage | null = null;
-  let died: unknown = null;
-  const { threadId } = thread;
-  const ready = new Promise<void>((resolve) => {
-    thread.on('message', (message: SaveMessage) => {
-      last = message;
-      if (message.kind === 'ready') resolve();
-    });
-  });
-  const end = new Promise<ThreadEnd>((resolve, reject) => {
-    thread.on('error', (error) => {
-      died = error;
-    });
-    thread.on('exit', () => {
-      removeTemporary(file, threadId);
-      if (last?.kind === 'saved' || last?.kind === 'given-up') resolve(last);
-      else if (last?.kind === 'failed') reject(new MachineError(last.code, last.message, { given: file }));
-      else
-        reject(
-          new MachineError('live-save-thread', `the thread that saves ${file} died: ${String(died)}`, { given: file }),
-        );
-    });
-  });
-  return { ready, end };
 }
