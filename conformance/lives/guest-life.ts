@@ -187,7 +187,8 @@ export class GuestLife implements AsyncDisposable {
       const apart = host !== source.host;
       await using bridge = apart ? await bridgeSockets(source.session, session, socket) : null;
       const sent = await source.session.agent.call('send', { socket: bridge?.path ?? socket }, DEADLINE_MS);
-      const outcome = sent.kind === 'sent' ? await session.agent.call('received', {}, DEADLINE_MS) : sent;
+      const isUnderWay = sent.kind === 'sent' || sent.kind === 'stayed';
+      const outcome = isUnderWay ? await session.agent.call('received', {}, DEADLINE_MS) : sent;
       moved = outcome.kind === 'running';
       if (moved) this.#place = { host, session };
       this.#takeUnchanged('migrate', outcome, [source.host, host]);

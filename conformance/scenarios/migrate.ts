@@ -1,4 +1,4 @@
-/** migrate: the guest moves to another process, host after host along the path; it dumps after each hop. */
+/** migrate: the guest moves live to another process, host after host along the path, each time after an attempt that is given up; it dumps after each. */
 import { join } from 'node:path';
 import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
@@ -22,7 +22,10 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
       const session = await (host === source.host ? host.open() : host.warm());
       const destination: Place = { host, session };
       try {
-        yield* hop(source, destination, stage, `hop-${i + 1}`);
+        // First an attempt that is given up: the guest is where it was, and can be moved all the same.
+        const giveUp = GIVEN_UP[i % GIVEN_UP.length]!;
+        const outcome = yield* hop(source, destination, stage, `hop-${i + 1}`, giveUp);
+        if (outcome === 'stayed') yield* hop(source, destination, stage, `hop-${i + 1}`);
       } finally {
         await source.session[Symbol.asyncDispose]();
         source = destination;
@@ -33,17 +36,34 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
   }
 }
 
+const GIVEN_UP = ['cancelled', 'cut'] as const;
+
 /** The source says what the destination answered; where it handed over, the destination's guest dumps. */
-async function* hop(source: Place, destination: Place, stage: Stage, name: string): AsyncGenerator<Step> {
-  const socket = join(stage.folder, `${name}.sock`);
+async function* hop(
+  source: Place,
+  destination: Place,
+  stage: Stage,
+  name: string,
+  giveUp?: (typeof GIVEN_UP)[number],
+): AsyncGenerator<Step, 'moved' | 'stayed'> {
+  const socket = join(stage.folder, `${name}${giveUp ? `-${giveUp}` : ''}.sock`);
+  const like = { step: lastBootStep(stage), sameBoot: true };
   await destination.session.agent.call('listen', { ...stage.request, socket });
   const apart = source.host !== destination.host;
   await using bridge = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
-  const sent = await source.session.agent.call('send', { socket: bridge?.path ?? socket });
+  const sent = await source.session.agent.call('send', {
+    socket: bridge?.path ?? socket,
+    ...(giveUp && { giveUp }),
+  });
+  if (sent.kind === 'stayed') {
+    yield { name: `${name}-${giveUp}`, outcome: await source.session.agent.call('command', { command: 'dump' }), like };
+    return 'stayed';
+  }
   if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
   yield {
     name,
     outcome: await destination.session.agent.call('received', {}),
-    like: { step: lastBootStep(stage), sameBoot: true },
+    like,
   };
+  return 'moved';
 }

@@ -1,6 +1,6 @@
 /** What an agent does on the KVM of its host: one guest at a time. */
 import { rmSync } from 'node:fs';
-import { InputError } from '../../../corpora/errors.js';
+import { InputError, type MachineError } from '../../../corpora/errors.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
@@ -8,6 +8,7 @@ import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
 import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
+import { MigrationProgress } from '../../../reference-vmm/migration/progress.js';
 import { migrateOut } from '../../../reference-vmm/migration/source.js';
 import { connectMigration, listenForMigration } from '../../../reference-vmm/migration/transport.js';
 import type { Creation } from '../../../reference-vmm/monitor.js';
@@ -16,7 +17,7 @@ import { withFault } from './faults.js';
 import { createGuest, identityOf, ProbeGuest, restoreGuest } from './guest.js';
 import { inFolder } from './made-folders.js';
 import { packFile, unpackFile } from './packed-file.js';
-import type { Outcome, Params } from './protocol.js';
+import type { Outcome, Params, Result } from './protocol.js';
 import type { Handlers } from './server.js';
 
 /** Handlers on /dev/kvm, which is opened with the first operation that needs it. */
@@ -100,12 +101,24 @@ class KvmHandlers {
     return this.#guest.command('dump');
   }
 
-  async #send({ socket }: Params<'send'>): Promise<Outcome | { kind: 'sent' }> {
+  async #send({ socket, giveUp }: Params<'send'>): Promise<Result<'send'>> {
     const { live } = this.#running();
     live.resume();
     try {
-      const end = await migrateOut(live, await connectMigration(`unix:${socket}`), socket);
+      const link = await connectMigration(`unix:${socket}`);
+      const cancel = new AbortController();
+      const progress = new MigrationProgress((status) => {
+        if (giveUp === 'cancelled' && status === 'active') cancel.abort();
+        if (giveUp === 'cut' && status === 'device') link.destroy();
+      });
+      const end = await migrateOut(live, link, socket, { progress, signal: cancel.signal }).catch(
+        (error: MachineError) => {
+          if (giveUp === 'cut' && error.code === 'migration-link') return { kind: 'cancelled' as const };
+          throw error;
+        },
+      );
       if (end.kind === 'refused') return refused(end.reasons);
+      if (end.kind === 'cancelled') return { kind: 'stayed' };
       this.#close();
       return { kind: 'sent' };
     } finally {

@@ -164,10 +164,17 @@ export const OPERATIONS = {
     params: z.strictObject({ ...realize, file: z.string(), lazy: z.boolean().optional() }),
     result: outcomeSchema,
   },
-  /** Stops the guest and sends its state to a listening destination on a unix socket. */
+  /** Migrates the guest, which runs meanwhile, to a listening destination on a unix socket. */
   send: {
-    params: z.strictObject({ socket: z.string() }),
-    result: outcomeSchema.or(z.strictObject({ kind: z.literal('sent') })),
+    params: z.strictObject({
+      socket: z.string(),
+      /** Ends it before the hand-over: cancelled while memory is copied, or the link cut when the guest stands still. Who cannot, sends. */
+      giveUp: z.enum(['cancelled', 'cut']).optional(),
+    }),
+    /** `stayed`: given up as asked, the guest is still here. */
+    result: outcomeSchema
+      .or(z.strictObject({ kind: z.literal('sent') }))
+      .or(z.strictObject({ kind: z.literal('stayed') })),
   },
   /** Listens on a unix socket; answers at once. The guest that arrives is had by `received`. */
   listen: { params: z.strictObject({ ...realize, socket: z.string() }), result: z.strictObject({}) },
