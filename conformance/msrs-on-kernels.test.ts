@@ -12,6 +12,7 @@ import type { Outcome, Params } from './hosts/agent/protocol.js';
 import type { Host } from './hosts/host.js';
 import { labKernels } from './hosts/lab/kernels.js';
 import { openLabHosts } from './hosts/lab/pool.js';
+import { MSR_RANGES } from './msr-writes.js';
 import { msrExpectation } from './probe-msrs.js';
 
 const MACHINE = 'pc-i440fx-7.2';
@@ -33,19 +34,7 @@ const NAMED = [
   ),
 ];
 
-/** The ranges in which CPUs and hypervisors have MSRs. */
-const RANGES = [
-  ...[
-    [0, 0x2000],
-    [0x40000000, 0x200],
-    [0x4b564d00, 0x100],
-  ],
-  ...[
-    [0xc0000000, 0x3000],
-    [0xc0010000, 0x2000],
-  ],
-] as const;
-const SWEEP = RANGES.flatMap(([base, length]) => Array.from({ length: length! }, (_, i) => base! + i));
+const SWEEP = MSR_RANGES.flatMap(([base, length]) => Array.from({ length }, (_, i) => base + i));
 
 const request = (identity: CpuIdentity, msrs: readonly number[]): Params<'boot'> => ({
   identity: structuredClone(identityToJson(identity)) as never,

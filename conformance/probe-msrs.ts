@@ -35,15 +35,20 @@ export const NO_MSRS: MsrExpectation = { asked: [], values: () => [], others: 'n
  * compared; the monitor answers for its own on every host.
  */
 export function msrExpectation(identity: CpuIdentity, forcedOn: readonly HostCapabilities[] = []): MsrExpectation {
-  const missing = forcedOn.flatMap((host) => identity.vcpus.flatMap(({ cpuid }) => shortfalls(cpuid, host)));
-  const ofShortfalls = msrsOfShortfalls(missing, identity.vcpus[0]!.cpuid, identity.features);
-  const forced = new Set([...ofShortfalls].filter((index) => !heldByMonitor(identity, index)));
+  const forced = forcedMsrs(identity, forcedOn);
   const values = (vcpu: number): readonly ObservedMsr[] =>
     (vcpu === 0 ? identity.msrs : resetMsrs(identity, { vcpu })).filter(({ index }) => !forced.has(index));
   const own = new Set(values(0).map(({ index }) => index));
   const others = KERNELS_DIFFER.filter((index) => !own.has(index) && !forced.has(index));
   const asked = [...own, ...others];
   return isOpen(identity) ? { asked, values: () => [], others: 'not-compared' } : { asked, values, others: 'denied' };
+}
+
+/** MSRs of forced features that a kernel answers, as it likes. */
+export function forcedMsrs(identity: CpuIdentity, forcedOn: readonly HostCapabilities[]): ReadonlySet<number> {
+  const missing = forcedOn.flatMap((host) => identity.vcpus.flatMap(({ cpuid }) => shortfalls(cpuid, host)));
+  const ofShortfalls = msrsOfShortfalls(missing, identity.vcpus[0]!.cpuid, identity.features);
+  return new Set([...ofShortfalls].filter((index) => !heldByMonitor(identity, index)));
 }
 
 const heldByMonitor = (identity: CpuIdentity, index: number): boolean =>

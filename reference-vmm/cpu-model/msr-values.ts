@@ -15,6 +15,9 @@ const ADDRESSES: Readonly<Record<number, number>> = {
   ...{ 1263947010: 0x081, 1263947011: 0x0c1, 1263947012: 0x101 },
 };
 
+/** True for an MSR whose value is the address of guest memory that the hypervisor writes to. */
+export const isPageAddress = (index: number): boolean => index in ADDRESSES;
+
 const byForm = (msr: Msr, seed: number): bigint => {
   switch (msr.definition.form) {
     case 'pat':

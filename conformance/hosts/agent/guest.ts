@@ -1,7 +1,7 @@
 /** The one guest of an agent: a machine of the reference monitor with the cpu-state probe in it. */
 
 import { featureName } from '../../../corpora/features.js';
-import { parseHex32 } from '../../../corpora/hex.js';
+import { hex64, parseHex32 } from '../../../corpora/hex.js';
 import { type CpuIdentity, identityFromJson, type VcpuIdentity } from '../../../corpora/identity.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
@@ -80,6 +80,8 @@ export const restoreGuest = (
 export class ProbeGuest implements Disposable {
   readonly #created: Created;
   readonly #deadlineMs: number;
+  /** What came of the write that the dump under way follows. */
+  #written: string | null = null;
   /** The same machine, for operations during which it runs. Between operations it stands still. */
   readonly live: LiveMachine;
 
@@ -108,7 +110,9 @@ export class ProbeGuest implements Disposable {
     bytes.writeUInt32LE(index, 1);
     bytes.writeBigUInt64LE(value, 5);
     this.#created.machine.sendSerial(bytes);
-    return this.#dump();
+    const outcome = await this.#dump();
+    this.#written = null;
+    return outcome;
   }
 
   /** Saves the guest while it runs and dumps. Gives the dump; the file is whole then. Throws as `startLiveSave` and its `done`. */
@@ -154,7 +158,8 @@ export class ProbeGuest implements Disposable {
   #outcomeOf(event: MachineEvent, seen: VcpuObservation[]): Outcome | null {
     if (event.kind === 'reset') return null;
     if (event.kind !== 'record') return ending(event);
-    const { observation, cpuidCapped } = decodeRecord(event.bytes);
+    const { observation, cpuidCapped, write } = decodeRecord(event.bytes);
+    if (write && seen.length === 0) this.#written = 'fault' in write ? write.fault : hex64(write.value);
     if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
     seen.push(observation);
     const { machine, altered, forced, readBack } = this.#created;
@@ -165,6 +170,7 @@ export class ProbeGuest implements Disposable {
       altered: [...altered],
       forced: [...forced],
       readBack: readBack.map((table) => table.toJSON()),
+      ...(this.#written === null ? {} : { written: this.#written }),
     };
   }
 

@@ -90,6 +90,8 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
     forced: z.array(z.string()),
     /** KVM_GET_CPUID2 of each vCPU before the first KVM_RUN. */
     readBack: z.array(z.array(cpuidRow)),
+    /** After `write-msr`: what WRMSR was given on vCPU 0, or the fault that it raised. */
+    written: outcome.optional(),
   }),
   z.strictObject({ kind: z.literal('refused'), reasons: z.array(reasonSchema).min(1) }),
   z.strictObject({ kind: z.literal('crashed'), message: z.string() }),
