@@ -8,19 +8,28 @@ import { freezeMachines } from '../contracts/freeze.js';
 import { freezeMsrsOf } from '../contracts/freeze-msrs.js';
 import { writeChanged } from '../import/write-definitions.js';
 import { outFolder } from './import-qemu.js';
-import { type CommonOptions, print, printJson } from './output.js';
+import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
+import type { SeenTables } from './qemu-tables.js';
+import { qemuNamed } from './subjects.js';
 
 export interface FreezeOptions extends CommonOptions {
   readonly machine: readonly string[];
   readonly out?: string;
+  /** `qemu:BINARY`: whose guests must see what is frozen. */
+  readonly from?: string;
+  readonly jobs?: number;
 }
 
-/** Writes what the resolver gives, as contracts. What is frozen already stays, or freezing is refused. */
-export function freezeContracts(options: FreezeOptions): void {
+/**
+ * Writes what the resolver gives, as contracts. What is frozen already stays, or freezing is refused; so it is where a QEMU was named and one of its
+ * guests sees something else.
+ */
+export async function freezeContracts(options: FreezeOptions): Promise<void> {
   const definitions = definitionsOf(options.corpora);
-  const machines = options.machine.map((name) => promising(name, definitions));
-  const tables = [...freezeMachines(machines, definitions, [])];
+  const seen = options.from === undefined ? null : await seenBy(options.from, options, definitions);
+  const machines = seen?.machines ?? options.machine.map((name) => promising(name, definitions));
+  const tables = [...freezeMachines(machines, definitions, seen ? [seen] : [])];
   const msrs = [...freezeMsrsOf(machines, definitions)];
   const files = new Map([
     ...tables.map(([model, file]) => [`contracts/${model}.json`, contractText(file)] as const),
@@ -34,6 +43,27 @@ export function freezeContracts(options: FreezeOptions): void {
     const lines = [...added.map((path) => `  new    ${path}`), ...changed.map((path) => `  grown  ${path}`)];
     print([`${machines.join(', ')}: ${lines.length} contract files written to ${out}`, ...lines].join('\n'));
   }
+}
+
+/** Boots all pairs under the QEMU. Throws `InputError` `not-what-qemu-shows` where a guest sees otherwise than its pair resolves. */
+async function seenBy(
+  from: string,
+  { machine, jobs = 2 }: FreezeOptions,
+  definitions: Definitions,
+): Promise<SeenTables> {
+  const { differenceLines, seeTables, seenText } = await import('./qemu-tables.js');
+  const launcher = await qemuNamed(from);
+  const seen = await seeTables(launcher, machine, definitions, jobs);
+  for (const name of seen.machines) promising(name, definitions);
+  warn(seenText(seen));
+  const [first, ...more] = differenceLines(seen);
+  if (first === undefined) return seen;
+  for (const line of [first, ...more]) warn(line);
+  throw new InputError(
+    'not-what-qemu-shows',
+    `nothing is frozen: ${from} shows ${1 + more.length} guests something else than the definitions say; import qemu --binary first`,
+    { given: from },
+  );
 }
 
 /** The machine type's own name. Throws `InputError` where it promises nothing. */

@@ -1,20 +1,26 @@
 /** `import qemu`: from a running QEMU to definition files, and what was found on the way. */
 import { mkdirSync } from 'node:fs';
+import { contractText } from '../../corpora/contracts.js';
+import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
 import { packageFile } from '../../corpora/package-root.js';
+import { freezeMachines } from '../contracts/freeze.js';
 import { askRelease } from '../import/ask-release.js';
 import { importRelease } from '../import/import-release.js';
 import { writeChanged } from '../import/write-definitions.js';
-import { qemuBinary, qemuTree } from '../packages/qemu-trees.js';
+import { type QemuLauncher, qemuBinary, qemuTree } from '../packages/qemu-trees.js';
 import { type CommonOptions, print, printJson } from './output.js';
 import { definitionsOf } from './pairs.js';
 import { progressLine } from './progress.js';
+import { differenceLines, seenText, seeTables } from './qemu-tables.js';
 
 export interface ImportQemuOptions extends CommonOptions {
   readonly binary?: string;
   readonly release?: string;
   readonly out?: string;
   readonly jobs?: number;
+  readonly tables?: boolean;
+  readonly machine?: readonly string[];
 }
 
 /** Where definitions are written: `--out`, else the last `--corpora` folder, else the package's own. */
@@ -30,6 +36,7 @@ export async function importQemu(options: ImportQemuOptions): Promise<void> {
   const definitions = definitionsOf(options.corpora);
   const out = outFolder(options);
   const launcher = options.binary ? await qemuBinary(options.binary) : await qemuTree(options.release!);
+  if (options.tables) return importTables(launcher, definitions, out, options);
   const line = progressLine();
   const release = await askRelease(launcher, {
     ...(options.jobs === undefined ? {} : { workers: options.jobs }),
@@ -49,6 +56,34 @@ export async function importQemu(options: ImportQemuOptions): Promise<void> {
   };
   if (options.json) printJson('import', report);
   else print(importText(report));
+}
+
+/** Contracts gain the QEMU as evidence where its guests saw what their pairs resolve to; where they did not, that is told. */
+async function importTables(
+  launcher: QemuLauncher,
+  definitions: Definitions,
+  out: string,
+  { machine = ['*'], jobs = 2, json, corpora = [] }: ImportQemuOptions,
+): Promise<void> {
+  const seen = await seeTables(launcher, machine, definitions, jobs);
+  const released = seen.machines.filter((name) => !definitions.machine(name).follows);
+  const files = [...freezeMachines(released, definitions, [seen])];
+  const texts = new Map(files.map(([model, file]) => [`contracts/${model}.json`, contractText(file)]));
+  const written = writeChanged(texts, [packageFile('corpora'), ...corpora], out);
+  const different = seen.different.map((one) => ({ ...one, pair: `${one.machine}/${one.cpu}` }));
+  if (json)
+    printJson('import-tables', {
+      ...{ qemu: launcher.version, evidence: seen.name, machines: seen.machines, seconds: seen.seconds, out },
+      ...{ agreed: seen.agreed.length, different, ...written },
+    });
+  else
+    print(
+      [
+        seenText(seen),
+        ...differenceLines(seen).map((one) => `  ${one}`),
+        `${written.added.length} contracts new, ${written.changed.length} with more evidence, ${written.same} as they were${written.added.length + written.changed.length ? `; written to ${out}` : ''}`,
+      ].join('\n'),
+    );
 }
 
 type Report = { release: string; qemu: string; out: string } & ReturnType<typeof writeChanged> &

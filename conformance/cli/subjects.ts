@@ -1,8 +1,8 @@
 /** From `--subject` and `--host` to hosts whose guests are those subjects'. */
 import { isAbsolute } from 'node:path';
-import { MachineError } from '../../corpora/errors.js';
+import { InputError, MachineError } from '../../corpora/errors.js';
 import type { Host } from '../hosts/host.js';
-import { cachedQemu, qemuBinary } from '../packages/qemu-trees.js';
+import { cachedQemu, type QemuLauncher, qemuBinary } from '../packages/qemu-trees.js';
 import { emulatorOf } from '../subjects/qemu/emulator.js';
 import { onQemu, type SubjectOnHost } from '../subjects/qemu/on-qemu.js';
 import { tcgHost } from '../subjects/qemu/tcg-host.js';
@@ -30,13 +30,23 @@ export async function openSubjects(
   return { hosts, [Symbol.asyncDispose]: async () => real?.[Symbol.asyncDispose]() };
 }
 
+/** The QEMU of `qemu:BINARY` or `qemu-11.1`. Throws as `openSubjects` does. */
+export async function qemuNamed(name: string): Promise<QemuLauncher> {
+  const subject = parseSubject(name);
+  if (!subject) throw new InputError('unknown-subject', `'${name}' is no QEMU`, { given: name });
+  return launcherOf(subject);
+}
+
 /** Throws `MachineError` `qemu-missing` with its cure for a release without a tree here. */
-async function located(subject: QemuSubject): Promise<SubjectOnHost> {
-  const { binary } = subject;
+async function launcherOf({ name, binary }: QemuSubject): Promise<QemuLauncher> {
   const launcher = isAbsolute(binary) ? await qemuBinary(binary) : await cachedQemu(binary);
-  if (!launcher)
-    throw new MachineError('qemu-missing', `QEMU ${binary} is not in the cache: guest-abi lab setup --qemu ${binary}`, {
-      given: subject.name,
-    });
-  return { ...subject, version: launcher.version, emulator: emulatorOf(launcher.version) };
+  if (launcher) return launcher;
+  throw new MachineError('qemu-missing', `QEMU ${binary} is not in the cache: guest-abi lab setup --qemu ${binary}`, {
+    given: name,
+  });
+}
+
+async function located(subject: QemuSubject): Promise<SubjectOnHost> {
+  const { version } = await launcherOf(subject);
+  return { ...subject, version, emulator: emulatorOf(version) };
 }

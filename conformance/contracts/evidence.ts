@@ -14,6 +14,13 @@ export interface EvidenceSource {
   readonly tables: Readonly<Record<string, EvidenceRows>>;
 }
 
+/** A program that was seen to show whole guests what their pairs resolve to: no rows of its own are kept. */
+export interface Confirmation {
+  /** As it stands in contracts: `qemu 10.0, guest under TCG`. */
+  readonly name: string;
+  readonly confirms: (machine: string, model: string, shape: ContractShape) => boolean;
+}
+
 /** Leaf 0xD belongs to the CPU that the table was taken on, the timing leaf is that host's TSC. */
 const HOST_LEAVES: ReadonlySet<string> = new Set(['0000000d', '40000010']);
 
@@ -44,11 +51,13 @@ export function evidenceFor(
   machine: string,
   model: string,
   shape: ContractShape,
-  sources: readonly EvidenceSource[],
+  sources: readonly (EvidenceSource | Confirmation)[],
 ): string[] {
   const wanted = textOf(evidenceRows(table));
   return sources
-    .filter(({ pairs, tables }) => {
+    .filter((source) => {
+      if ('confirms' in source) return source.confirms(machine, model, shape);
+      const { pairs, tables } = source;
       const hash = pairs[machine]?.[model]?.[shape];
       return typeof hash === 'string' && tables[hash] !== undefined && textOf(tables[hash]) === wanted;
     })

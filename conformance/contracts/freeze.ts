@@ -11,7 +11,7 @@ import {
 import { type CpuidRow, type CpuidTable, rowToJson } from '../../corpora/cpuid.js';
 import { Definitions } from '../../corpora/definitions.js';
 import { listModels, resolve, resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
-import { type EvidenceSource, evidenceFor } from './evidence.js';
+import { type Confirmation, type EvidenceSource, evidenceFor } from './evidence.js';
 
 /** The base model that a pair's contract is filed under. */
 const fileOf = (version: string): string => version.replace(/-v\d+$/, '');
@@ -20,7 +20,7 @@ const fileOf = (version: string): string => version.replace(/-v\d+$/, '');
 export function pairsToFreeze(
   machine: string,
   definitions: Definitions,
-  sources: readonly EvidenceSource[],
+  sources: readonly (EvidenceSource | Confirmation)[],
 ): Map<string, FrozenPair[]> {
   const files = new Map<string, FrozenPair[]>();
   if (definitions.machine(machine).follows) return files;
@@ -35,7 +35,7 @@ function frozenPair(
   machine: string,
   model: string,
   definitions: Definitions,
-  sources: readonly EvidenceSource[],
+  sources: readonly (EvidenceSource | Confirmation)[],
 ): FrozenPair {
   const shapes = eachShape((smp) => resolve({ machine, cpu: model, smp, definitions }).vcpus);
   const evidence = eachShape((smp) => evidenceFor(shapes[smp][0]!.cpuid, machine, model, smp, sources));
@@ -51,7 +51,7 @@ const eachShape = <T>(make: (shape: ContractShape) => T): Record<ContractShape, 
 export function freezeMachines(
   machines: readonly string[],
   definitions: Definitions,
-  sources: readonly EvidenceSource[],
+  sources: readonly (EvidenceSource | Confirmation)[],
 ): Map<string, ContractFile> {
   const files = new Map<string, ContractFile>();
   for (const machine of machines) {

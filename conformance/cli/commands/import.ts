@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import type { ImportLibvirtOptions } from '../import-libvirt.js';
 import type { ImportQemuOptions } from '../import-qemu.js';
-import { wholeNumber, withCommon } from '../options.js';
+import { collect, wholeNumber, withCommon } from '../options.js';
 
 export const importCommand = (): Command =>
   new Command('import')
@@ -15,6 +15,8 @@ const qemuCommand = (): Command =>
     .description('CPU models and machine types of a QEMU, asked over QMP under TCG and KVM, into definitions')
     .option('--binary <path>', 'a QEMU of your own')
     .option('--release <version>', 'a QEMU of the cache: 5.2, 7.2, 10.0, 11.1; fetched first where it is not there')
+    .option('--tables', 'instead: boot the probe for every pair, under TCG, as evidence for contracts')
+    .option('--machine <name>', 'with --tables: only these machine types, globs allowed (repeatable)', collect)
     .option('--out <dir>', 'corpora folder to write to (default: the last --corpora, else the built-in one)')
     .option('--jobs <n>', 'QEMUs at a time (default 2)', wholeNumber('--jobs', 1))
     .action(async (options: ImportQemuOptions) => {
