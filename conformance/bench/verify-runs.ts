@@ -91,15 +91,17 @@ export const labRuns: Measurement = {
 };
 
 /** The release whose machine types are booted. */
-const RELEASE = '7.2';
+const RELEASE = '11.1';
+/** Each model once: unversioned names and aliases stand for these. */
+const MODELS = '*-v*';
 
 export const wholeRelease: Measurement = {
   name: 'release',
   rows: () => {
     const machines = listMachines().filter(({ releases }) => releases.includes(RELEASE));
     const names = machines.flatMap(({ name }) => ['--machine', name]);
-    const done = run([...names, '--cpu', '*', ...ALTERED, '--scenario', 'boot', '--jobs', '2']);
-    const what = `${done.cells} pairs of all machine types of QEMU ${RELEASE} on the local host: ${done.dumped} booted and dumped, the others refused as predicted`;
+    const done = run([...names, '--cpu', MODELS, ...ALTERED, '--scenario', 'boot', '--jobs', '2']);
+    const what = `${done.cells} pairs, all machine types and versioned models of QEMU ${RELEASE}, on the local host: ${done.dumped} booted and dumped, the others refused as predicted`;
     return [{ id: 'release', what, unit: 's', value: done.seconds, goal: { kind: 'at-most', value: 30 } }];
   },
 };
