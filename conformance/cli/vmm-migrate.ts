@@ -67,12 +67,12 @@ function parametersOf(options: VmmMigrateOptions): object {
     'silence-limit': options.silenceLimit,
   };
   const changes = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  withParameters(DEFAULT_PARAMETERS, changes);
   if (options.tlsCreds !== undefined) readTlsFolder(options.tlsCreds, 'client');
+  // All of them: the source keeps those of the migration before.
   return {
-    ...changes,
-    ...(options.tlsCreds !== undefined && { 'tls-creds': resolve(options.tlsCreds) }),
-    ...(options.tlsHostname !== undefined && { 'tls-hostname': options.tlsHostname }),
+    ...withParameters(DEFAULT_PARAMETERS, changes),
+    'tls-creds': options.tlsCreds === undefined ? '' : resolve(options.tlsCreds),
+    'tls-hostname': options.tlsHostname ?? '',
   };
 }
 
