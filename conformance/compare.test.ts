@@ -190,6 +190,25 @@ void t.test('subleaves beyond the maximum of their leaf likewise, and none below
   t.ok(judge(readBack(2), 'not-compared').some((reason) => String(reason) === String(unread)));
 });
 
+void t.test(
+  'an answer beyond the maximum follows the leaf that it echoes, not the one that it is asked as',
+  async (t) => {
+    // Of level 0xB and 7: 0xD echoes the topology of vCPU 3, whose EDX looks like components; 8 echoes OSPKE.
+    for (const level of [0xb, 7]) {
+      const cut = [...tableFor('GenuineIntel')].filter(({ leaf }) => leaf >= 0x40000000 || leaf <= level);
+      const short = new CpuidTable(cut.map((one) => (one.leaf === 0 ? { ...one, eax: level } : one)));
+      const [before, after] = [observe(short), observe(short, { cr4: 1 << 22 })];
+      const same = { ...after, cr4: before.cr4 };
+      t.same(compareDumps(before, before, context), []);
+      t.match(
+        compareDumps(before, after, context).map(({ code }) => code),
+        ['register-changed'],
+      );
+      t.ok(compareDumps(before, same, context).length > 0, 'a bit that nothing in the state explains');
+    }
+  },
+);
+
 void t.test('vCPUs are matched by number, both ways', async (t) => {
   const identity = { vcpus: [{ index: 0, apicId: 3, cpuid: table }], msrs: [] };
   const bare = { ...seen, msrs: [] };

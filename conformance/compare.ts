@@ -2,7 +2,6 @@
  * The oracle: what a guest saw against what it must see, in both directions. Nothing is masked: fields that follow other state
  * are recomputed from the dump, and every observed answer and every contract row is accounted for.
  */
-import { CpuidTable } from '../corpora/cpuid.js';
 import { hex32 } from '../corpora/hex.js';
 import type { CpuIdentity } from '../corpora/identity.js';
 import type { Observation, VcpuObservation } from '../corpora/observation.js';
@@ -10,6 +9,7 @@ import { type Reason, reason } from '../corpora/verdict.js';
 import { compareCpuid } from './oracle/compare-cpuid.js';
 import { compareMsrs, compareRegisters, timeGoesOn } from './oracle/compare-msrs.js';
 import type { CompareContext, ExpectedVcpu, Say } from './oracle/context.js';
+import { tableShown } from './oracle/expected-cpuid.js';
 
 export type { CompareContext, ExpectedVcpu } from './oracle/context.js';
 
@@ -53,7 +53,7 @@ export function compareDumps(
   const say = sayer(context.step, after.index);
   const expected: ExpectedVcpu = {
     ...{ index: before.index, apicId: before.apicId, msrs: before.msrs },
-    cpuid: new CpuidTable(before.cpuid),
+    cpuid: tableShown(before, context.answerer),
     otherMsrs: 'denied',
     rowsBeyondMaximum: 'different',
   };

@@ -1,5 +1,6 @@
 /** What a guest must read at any (leaf, subleaf), given its CPUID table: present rows, absent subleaves, absent leaves. */
-import type { CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
+import { type CpuidRow, CpuidTable, REGISTERS } from '../../corpora/cpuid.js';
+import type { VcpuObservation } from '../../corpora/observation.js';
 
 /** The four registers of an answer. */
 export type CpuidAnswer = Pick<CpuidRow, 'eax' | 'ebx' | 'ecx' | 'edx'>;
@@ -54,4 +55,19 @@ export function rangeBase(leaf: number, answerer: CpuidAnswerer): number {
 function missingSubleaf(table: CpuidTable, leaf: number, index: number): CpuidAnswer {
   const topology = leaf === 0xb || leaf === 0x1f ? table.get(leaf, 1) : undefined;
   return topology ? { ...ZEROS, ecx: index & 0xff, edx: topology.edx } : ZEROS;
+}
+
+/**
+ * The table behind a dump: without the answers beyond a maximum that are only echoes of the highest basic leaf. What follows other state must
+ * be recomputed in that leaf, and not in its echo, which may look like another leaf's.
+ */
+export function tableShown({ cpuid }: Pick<VcpuObservation, 'cpuid'>, answerer: CpuidAnswerer): CpuidTable {
+  const all = new CpuidTable(cpuid);
+  const within = (row: CpuidRow): boolean => row.leaf <= all.value(rangeBase(row.leaf, answerer), null, 'eax');
+  const core = new CpuidTable(all.rows.filter(within));
+  const isEcho = (row: CpuidRow): boolean => {
+    const echo = expectedAnswer(core, row.leaf, row.subleaf, answerer);
+    return REGISTERS.every((register) => echo[register] === row[register]);
+  };
+  return new CpuidTable(all.rows.filter((row) => within(row) || !isEcho(row)));
 }
