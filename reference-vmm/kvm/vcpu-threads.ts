@@ -40,6 +40,7 @@ export async function nextLanding(seen: number, ms: number): Promise<void> {
 export class VcpuThread {
   readonly #control = controlWords();
   readonly #worker: Worker;
+  #failure: Error | null = null;
 
   private constructor() {
     this.#worker = new Worker(new URL('./vcpu-thread.js', import.meta.url), {
@@ -48,6 +49,10 @@ export class VcpuThread {
       ...{ execArgv: [], env: {} },
     });
     this.#worker.unref();
+    // No memory or no more threads: told by the next question, not as an error of its own.
+    this.#worker.on('error', (error) => {
+      this.#failure = error;
+    });
   }
 
   /** An idle thread, or a new one. */
@@ -70,8 +75,12 @@ export class VcpuThread {
     Atomics.notify(this.#control, CONTROL.launches);
   }
 
-  /** The errno of the last launch, 0 for an exit; null while it runs. */
+  /** The errno of the last launch, 0 for an exit; null while it runs. Throws `MachineError` `vcpu-thread-lost` where the thread has ended. */
   landed(): number | null {
+    if (this.#failure)
+      throw new MachineError('vcpu-thread-lost', `a thread for a vCPU ended: ${this.#failure.message}`, {
+        cause: this.#failure,
+      });
     if (Atomics.load(this.#control, CONTROL.landed) !== Atomics.load(this.#control, CONTROL.launches)) return null;
     flying.delete(this);
     return Atomics.load(this.#control, CONTROL.errno);
