@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { builtInDefinitions } from '../../corpora/definitions.js';
+import { parseSmp } from '../../corpora/smp.js';
 import type { Scenario } from '../../corpora/verdict.js';
 import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
@@ -23,21 +24,22 @@ void t.test('on this machine', needsKvm, async (t) => {
       fc.nat(),
       fc.constantFrom(...SCENARIOS),
       fc.record({ allowAltered: fc.boolean(), forceFeatures: fc.boolean() }),
-      async (machine, pick, scenario, how) => {
+      fc.constantFrom('1', '1', '1', '3'),
+      async (machine, pick, scenario, how, smp) => {
         const models = ['host', 'max', 'best', ...listModels(machine, definitions).map(({ name }) => name)];
         const cpu = models[pick % models.length]!;
-        const identity = resolve({ machine, cpu, definitions, host: local.capabilities });
+        const identity = resolve({ machine, cpu, definitions, host: local.capabilities, smp: parseSmp(smp) });
         const options: RunOptions = { ...how, jobs: 1 };
         const [real, played] = await Promise.all(
           [local, recorded].map(async (host) => {
             const hosts = scenario === 'migrate' ? [host, host] : [host];
-            return (await runCell({ identity, smp: '1', hosts, scenario }, options)).result;
+            return (await runCell({ identity, smp, hosts, scenario }, options)).result;
           }),
         );
         seen.set(real!.verdict, (seen.get(real!.verdict) ?? 0) + 1);
         if (real!.verdict !== real!.predicted || real!.verdict !== played!.verdict)
           throw new Error(
-            `${identity.pair} ${scenario}: ${real!.verdict}, predicted ${real!.predicted}, recorded ${played!.verdict}: ${real!.reasons[0]?.message}`,
+            `${identity.pair} smp ${smp} ${scenario}: ${real!.verdict}, predicted ${real!.predicted}, recorded ${played!.verdict}: ${real!.reasons[0]?.message}`,
           );
       },
     ),
