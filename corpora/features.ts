@@ -171,10 +171,28 @@ const featuresOf = (field: string, bits: Readonly<Record<string, FeatureJson>>):
 /** Bits of 80000001.EDX that repeat 1.EDX on AMD (APM vol. 3, E.4.2): nobody names them apart. */
 const AMD_ALIASES = 0x0183f3ff;
 
+/** What QEMU, libvirt, Linux and cpuid.csv call a CPUID bit; null where they have no name. Undefined where nobody has one. */
+export interface BitNames {
+  readonly qemu: string | null;
+  readonly libvirt: string | null;
+  readonly linux: string | null;
+  readonly csv: string | null;
+}
+
+export function bitNames(field: CpuidField, bit: number): BitNames | undefined {
+  const feature = featureAt(field, bit);
+  if (!feature) return undefined;
+  const { qemu, libvirt = null, linux = null, csv = null } = feature;
+  return { qemu: qemu[0] ?? null, libvirt, linux, csv };
+}
+
+function featureAt({ leaf, subleaf, register }: CpuidField, bit: number): Feature | undefined {
+  const alias = leaf === 0x80000001 && register === 'edx' && ((AMD_ALIASES >>> bit) & 1) === 1;
+  return featureDictionary().atCpuid({ leaf: alias ? 1 : leaf, subleaf, register }, bit);
+}
+
 /** The name of a CPUID bit for messages: QEMU's, else Linux's, libvirt's or cpuid.csv's; undefined where nobody names it. */
 export function featureName(field: CpuidField, bit: number): string | undefined {
-  const { leaf, subleaf, register } = field;
-  const alias = leaf === 0x80000001 && register === 'edx' && ((AMD_ALIASES >>> bit) & 1) === 1;
-  const feature = featureDictionary().atCpuid(alias ? { leaf: 1, subleaf, register } : field, bit);
+  const feature = featureAt(field, bit);
   return feature && (feature.qemu[0] ?? feature.linux ?? feature.libvirt ?? feature.csv);
 }

@@ -1,5 +1,6 @@
 /** Reasons in words: those of one register and one kind become one line. */
 import { fieldName, type Register } from '../corpora/cpuid.js';
+import { bitNames } from '../corpora/features.js';
 import { parseHex32 } from '../corpora/hex.js';
 import type { Reason } from '../corpora/verdict.js';
 
@@ -16,6 +17,21 @@ export const findingLines = (reasons: readonly Reason[]): string[] =>
     const text = textOf(group, lastVcpu(reasons));
     return requirement === null ? text : `${text} [${requirement}]`;
   });
+
+/** `1.ECX[19]: QEMU sse4.1, libvirt sse4.1, Linux sse4_1, cpuid.csv sse4_1`: each bit of a finding in the words of all dictionaries. */
+export function nameLines(reasons: readonly Reason[]): string[] {
+  const lines = reasons.flatMap(({ leaf, subleaf, register, bit }) => {
+    if (leaf === null || register === null || bit === null) return [];
+    const field = { leaf: parseHex32(leaf), subleaf: subleaf === null ? null : parseHex32(subleaf), register };
+    const names = bitNames(field, bit);
+    if (!names) return [];
+    const { qemu, libvirt, linux, csv } = names;
+    const each = { QEMU: qemu, libvirt, Linux: linux, 'cpuid.csv': csv };
+    const told = Object.entries(each).map(([who, name]) => `${who} ${name ?? '-'}`);
+    return [`${fieldName(field, bit)}: ${told.join(', ')}`];
+  });
+  return [...new Set(lines)];
+}
 
 function groupsOf(reasons: readonly Reason[]): Reason[][] {
   const groups = new Map<string, Reason[]>();

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { CellResult } from '../corpora/verdict.js';
 import { cell, logOf, logTextOf, vme } from './fixtures.js';
+import { nameLines } from './reasons.js';
 import { conclude, parseLog } from './result-log.js';
 import { textReport } from './text.js';
 
@@ -39,4 +40,12 @@ void t.test('a log that was cut, or is no log, is told apart', async (t) => {
   t.equal(parseLog(whole.slice(0, whole.lastIndexOf('{')), 'x').complete, false);
   t.throws(() => parseLog('{"type":"cell"}\n', 'x'), /x:1: 'cell' line without 'pair'/);
   t.throws(() => parseLog('hello\n', 'x'), /x:1: not JSON/);
+});
+
+void t.test('-v tells each bit in the words of QEMU, libvirt, Linux and cpuid.csv', async (t) => {
+  const sse = { ...vme, register: 'ecx' as const, bit: 19, feature: 'sse4.1', message: 'CPUID 1.ECX[19] (sse4.1)' };
+  t.same(nameLines([vme, vme, sse, { ...vme, register: null, bit: null }]), [
+    '1.EDX[1]: QEMU vme, libvirt vme, Linux vme, cpuid.csv vme',
+    '1.ECX[19]: QEMU sse4.1, libvirt sse4.1, Linux sse4_1, cpuid.csv sse4_1',
+  ]);
 });

@@ -1,7 +1,7 @@
 /** The text report: hosts, the table of verdicts, reasons under each row, and what it all means. */
 import { styleText } from 'node:util';
 import type { CellResult, Verdict } from '../corpora/verdict.js';
-import { findingLines } from './reasons.js';
+import { findingLines, nameLines } from './reasons.js';
 import { conclude, type HostSummary, type ResultLog, totalsOf } from './result-log.js';
 import { summarize, type TableRow, verdictTable } from './table.js';
 
@@ -81,7 +81,8 @@ function rowReasons(row: TableRow, verbose: boolean): string[] {
     cells.flatMap((cell) => findingLines(cell.reasons).map((line) => `${line}${predictedNote(cell)}`)),
   );
   const all = [...lines].map((line) => `    ${line}`);
-  return verbose || all.length <= FEW ? all : [...all.slice(0, FEW), `    and ${all.length - FEW} more (-v shows all)`];
+  if (verbose) return [...all, ...nameLines(cells.flatMap(({ reasons }) => reasons)).map((line) => `      ${line}`)];
+  return all.length <= FEW ? all : [...all.slice(0, FEW), `    and ${all.length - FEW} more (-v shows all)`];
 }
 
 const predictedNote = (cell: CellResult): string => {
