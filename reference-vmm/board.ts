@@ -1,7 +1,7 @@
 /** The hardware of a machine: its VM with memory, vCPUs and port devices. It serves exits, and is saved and loaded; what runs it is the monitor. */
 import { InputError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
-import type { Reason } from '../corpora/verdict.js';
+import { type Reason, reason } from '../corpora/verdict.js';
 import { fillRom, ROM_BASE, ROM_BYTES } from './boot/rom.js';
 import { alterations, type FeatureNamer, STATE } from './cpu-model/differences.js';
 import { isOpen } from './cpu-model/msrs.js';
@@ -165,17 +165,22 @@ export class Board implements Disposable {
     return { memoryBytes: this.memoryBytes, devices, ...this.processors[0]!.travelFacts() };
   }
 
+  /** Every CPUID bit in which a guest of another identity would find itself changed here. */
+  identityReasons({ vcpus }: CpuIdentity, nameOf: FeatureNamer): Reason[] {
+    const place = { step: 'destination', nameOf };
+    if (vcpus.length !== this.processors.length) {
+      const message = `the guest has ${vcpus.length} vCPUs, this machine ${this.processors.length}`;
+      return [reason({ code: 'other-machine', step: place.step, layer: 'monitor', message })];
+    }
+    return this.processors.flatMap(({ index, identity }) =>
+      alterations(identity.cpuid, vcpus[index]!.cpuid, { ...place, vcpu: index }, STATE),
+    );
+  }
+
   /** `Machine.loadCore`. */
   load(state: MachineCore, fill: () => void, notes: Reason[], nameOf: FeatureNamer): Reason[] {
     checkForm(state, this);
-    const other = this.processors.flatMap(({ index, identity }) =>
-      alterations(
-        identity.cpuid,
-        state.identity.vcpus[index]!.cpuid,
-        { step: 'destination', vcpu: index, nameOf },
-        STATE,
-      ),
-    );
+    const other = this.identityReasons(state.identity, nameOf);
     if (other.length > 0) return other;
     loadDevices(this.#bus.devices, state.devices);
     fill();

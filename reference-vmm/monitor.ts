@@ -266,6 +266,11 @@ export class Machine implements Disposable {
     return this.#board.save();
   }
 
+  /** Every CPUID bit in which a guest of another identity would find itself changed here. */
+  identityReasons(identity: CpuIdentity): Reason[] {
+    return this.#board.identityReasons(identity, this.#nameOf);
+  }
+
   /** What of this machine must fit where its state goes. */
   travelFacts(): TravelFacts {
     return this.#board.travelFacts();

@@ -102,7 +102,7 @@ class Incoming {
     return orReasons(() => {
       const made = this.#realize(offer);
       if (!(made instanceof LiveMachine)) return made;
-      const reasons = offerReasons(offer, made.travelFacts());
+      const reasons = [...made.machine.identityReasons(offer.identity), ...offerReasons(offer, made.travelFacts())];
       if (reasons.length === 0) return made;
       made[Symbol.dispose]();
       return reasons;

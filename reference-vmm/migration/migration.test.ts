@@ -1,22 +1,35 @@
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
-import { needsKvm, noNames } from '../fixtures.js';
+import type { CpuIdentity } from '../../corpora/identity.js';
+import { needsKvm, noNames, smpIdentity } from '../fixtures.js';
 import { gpa } from '../kvm/guest-memory.js';
 import { type Faults, injectFaults } from '../kvm/inject.js';
 import { openKvm } from '../kvm/system.js';
 import { LiveMachine } from '../live-machine.js';
 import { writeSnapshot } from '../snapshot/file.js';
 import { restoreSnapshot } from '../snapshot/restore.js';
+import type { Realizer } from './destination.js';
 import { migrate, moved, passOf, realizer, runsOn, standsStill, WINDOW, writer } from './fixtures.js';
 import { DEFAULT_PARAMETERS } from './parameters.js';
 import { MigrationProgress } from './progress.js';
 
 const parameters = { ...DEFAULT_PARAMETERS, 'silence-limit': 5000 };
 
+const ANY = { allowAltered: true, forceFeatures: true };
+
+/** But for CPUID 1.EAX[0]. */
+function otherStepping(identity: CpuIdentity): CpuIdentity {
+  const [vcpu] = identity.vcpus;
+  const rows = vcpu!.cpuid.rows.map((row) => (row.leaf === 1 ? { ...row, eax: row.eax ^ 1 } : row));
+  return { ...identity, vcpus: [{ ...vcpu!, cpuid: new CpuidTable(rows) }] };
+}
+
 const TSC = 0x10;
-/** TSC and kvmclock of a machine that is paused. */
+/** TSC and kvmclock of a machine that runs. */
 function clocks(live: LiveMachine): [tsc: bigint, clock: bigint] {
+  live.pause();
   const { vcpus, clock } = live.saveCore();
+  live.resume();
   return [vcpus[0]!.msrs.find(({ index }) => index === TSC)!.value, clock.clock];
 }
 
@@ -29,15 +42,16 @@ void t.test(
     await runsOn(machine);
     for (const hop of ['A to B', 'B to C', 'C to A']) {
       const progress = new MigrationProgress();
+      const start = performance.now();
+      const [tsc, clock] = clocks(machine);
       const next = await moved(machine, realizer(kvm), { parameters, progress });
       t.equal(machine.state, 'paused', `${hop}: the source stands still`);
-      const [tsc, clock] = clocks(machine);
       machine[Symbol.dispose]();
       await runsOn(next, 3);
-      next.pause();
       const [laterTsc, laterClock] = clocks(next);
-      next.resume();
+      const elapsed = BigInt(Math.ceil((performance.now() - start) * 1e6));
       t.ok(laterTsc > tsc && laterClock > clock, `${hop}: ${tsc} to ${laterTsc}, ${clock} to ${laterClock}`);
+      t.ok(laterClock - clock <= elapsed, `${hop}: the clock is not ahead of the time`);
       t.match(progress, { status: 'completed', rounds: Number, downtimeMs: Number });
       t.ok(progress.pages.full >= 64, `${hop}: ${progress.pages.full} pages`);
       machine = next;
@@ -120,10 +134,19 @@ void t.test(
       'state-not-settable',
       true,
     );
-    const [other] = [realizer(kvm, { memoryBytes: 4 << 20 })];
-    const ends = await migrate(source, other);
-    t.match(ends.source, { value: { kind: 'refused', reasons: [{ code: 'other-memory' }] } });
-    await runsOn(source);
+    const others: readonly [Realizer, string][] = [
+      [realizer(kvm, { memoryBytes: 4 << 20 }), 'other-memory'],
+      // A machine that stood already, of one bit otherwise, or with another vCPU.
+      [(offer) => realizer(kvm, ANY)({ ...offer, identity: otherStepping(offer.identity) }), 'identity-altered'],
+      [(offer) => realizer(kvm, ANY)({ ...offer, identity: smpIdentity('2') }), 'other-machine'],
+    ];
+    for (const [realize, code] of others) {
+      const progress = new MigrationProgress();
+      const ends = await migrate(source, realize, { progress });
+      t.match(ends.source, { value: { kind: 'refused', reasons: [{ code }] } }, code);
+      t.equal(progress.rounds, 0, code);
+      await runsOn(source);
+    }
   },
 );
 
