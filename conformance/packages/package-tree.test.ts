@@ -1,5 +1,5 @@
 /** Tests of package trees: against the machine's mirror where it can be reached, and offline. */
-import { access, readdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t from 'tap';
 import type { GuestAbiError } from '../../corpora/errors.js';
@@ -83,4 +83,12 @@ void t.test('planned, fetched by two at once, then used offline', async (t) => {
     one.manifest.obtained,
     'the same files are not loaded again',
   );
+  // A download that was cut: what is in the way is neither unpacked nor kept.
+  const archives = join(root, 'archives', SPEC.name);
+  await rm(one.root, { recursive: true });
+  await rm(join(root, 'trees', SPEC.name), { recursive: true });
+  await mkdir(archives, { recursive: true });
+  const { name, version } = one.manifest.packages[0]!;
+  await writeFile(join(archives, `${name}_${version.replaceAll(':', '%3a')}_all.deb`), '!<arch>\ncut');
+  t.same((await ensureTree(SPEC, { root })).manifest.packages, one.manifest.packages);
 });

@@ -1,11 +1,13 @@
 /** Tests of what a lab host is booted from: initramfs archives, module order, images. */
 import { spawnSync } from 'node:child_process';
-import { readFile, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import { smallFileSystem } from '../../../reference-vmm/fixtures.js';
 import { type CpioEntry, FILE, FOLDER, writeCpio } from './cpio.js';
 import { makeExt4 } from './ext4-image.js';
+import { ensureHostImages } from './host-images.js';
 import { cpuArgument, labCpu, labCpus } from './lab-cpus.js';
 import { dependenciesOf, loadModules } from './modules.js';
 import { formatLine, parseLine, type SwitchboardLine } from './switchboard.js';
@@ -76,6 +78,25 @@ void t.test('an image of the same content is the same, whenever it is made', asy
   t.ok(one!.equals(two!));
   t.ok(one!.includes('x'.repeat(4096)));
 });
+
+const tiny = smallFileSystem(t, '2m');
+
+void t.test(
+  'a full cache disk: images are refused in one line, and no part of one stays',
+  { skip: !tiny && 'may not mount a file system' },
+  async (t) => {
+    const error = await ensureHostImages(tiny!).then(
+      () => null,
+      (why: unknown) => why,
+    );
+    t.match(error, { code: 'cache-disk-full', exitCode: 3, message: /needs 200 MiB and its disk has [^\n]*$/ });
+    const left = await readdir(tiny!, { recursive: true });
+    t.same(
+      left.filter((name) => /\.(ext4|img)$/.test(name)),
+      [],
+    );
+  },
+);
 
 void t.test('the lines of a switchboard survive their text form', async (t) => {
   const text = fc.string().map((s) => s.replaceAll(/[\n!]/g, ''));
