@@ -4,6 +4,7 @@ import { GuestAbiError } from '../../corpora/errors.js';
 import { listLab } from '../hosts/lab/setup.js';
 import { openLocalHost } from '../hosts/local.js';
 import { altersCpuid } from '../hosts/summary.js';
+import { cachedQemu, QEMU_RELEASES } from '../packages/qemu-trees.js';
 
 export interface Check {
   readonly name: string;
@@ -17,6 +18,7 @@ export async function diagnose(): Promise<Check[]> {
   return [
     await checkKvm(),
     await checkLab(),
+    await checkQemus(),
     checkTool('cc', 'apt-get install gcc', 'bench and the header test'),
     checkTool('as', 'apt-get install binutils', 'rebuilding the probes'),
   ];
@@ -32,6 +34,18 @@ async function checkLab(): Promise<Check> {
       ? `QEMU ${qemu} and kernels ${kernels.map(({ id }) => id).join(', ')} in ${root}`
       : `the lab is not in ${root}`,
     cure: ok ? null : 'guest-abi lab setup (loads about 190 MiB of Debian packages)',
+  };
+}
+
+async function checkQemus(): Promise<Check> {
+  const found = await Promise.all(QEMU_RELEASES.map(async (release) => ((await cachedQemu(release)) ? release : null)));
+  const [here, missing] = [true, false].map((there) => QEMU_RELEASES.filter((_, i) => (found[i] !== null) === there));
+  const ok = missing!.length === 0;
+  return {
+    name: 'qemu',
+    ok,
+    finding: `subjects ${here!.map((release) => `qemu-${release}`).join(', ') || 'none'}${ok ? '' : `; not in the cache: ${missing!.join(', ')}`}`,
+    cure: ok ? null : `guest-abi lab setup --qemu ${missing!.join(',')} (some 45 MiB each)`,
   };
 }
 

@@ -15,6 +15,7 @@ export type LabUpOptions = CommonOptions;
 export interface LabSetupCliOptions extends CommonOptions {
   readonly suite?: readonly string[];
   readonly kernel?: readonly string[];
+  readonly qemu?: readonly string[];
   readonly vmlinuz?: string;
   readonly modules?: string;
   readonly refresh?: boolean;
@@ -27,6 +28,7 @@ export async function labSetup(options: LabSetupCliOptions): Promise<void> {
   const contents = await setupWithProgress({
     ...(options.suite ? { suites: options.suite } : {}),
     ...(options.kernel ? { versions: options.kernel } : {}),
+    ...(options.qemu ? { qemus: options.qemu } : {}),
     ...(vmlinuz && modules ? { files: [{ vmlinuz, modules }] } : {}),
     refresh: options.refresh ?? false,
   });

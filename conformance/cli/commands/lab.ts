@@ -13,6 +13,7 @@ export const labCommand = (): Command =>
         .description('load QEMU and kernels into the cache; says sizes first, nothing is installed')
         .option('--suite <names>', 'Debian suites whose newest kernel is wanted', commaList)
         .option('--kernel <versions>', 'kernels by version', commaList)
+        .option('--qemu <releases>', 'QEMU releases to be subjects, of 5.2, 7.2, 10.0, 11.1', commaList)
         .option('--vmlinuz <file>', 'a kernel of your own')
         .option('--modules <dir>', 'its modules (lib/modules/VERSION)')
         .option('--refresh', 'look for newer kernels than those in the cache')

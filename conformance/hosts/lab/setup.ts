@@ -25,6 +25,8 @@ export interface LabSetupRequest {
   readonly suites?: readonly string[];
   /** Kernels by version (`6.12.107`), sought in the wanted or default suites. */
   readonly versions?: readonly string[];
+  /** QEMU releases to be subjects (`qemu-5.2`), beside the one that lab hosts run on. */
+  readonly qemus?: readonly string[];
   /** Kernels given as files. */
   readonly files?: readonly { readonly vmlinuz: string; readonly modules: string }[];
 }
@@ -69,7 +71,8 @@ export async function setupLab(request: LabSetupRequest = {}, options: LabSetupO
   const root = options.root ?? cacheRoot();
   const onProgress = options.onProgress ?? silent;
   const offered = await wantedKernels(request, options);
-  const specs = [qemuTreeSpec(await offeredRelease(options)), BUSYBOX_TREE];
+  const qemus = new Set([await offeredRelease(options), ...(request.qemus ?? [])]);
+  const specs = [...[...qemus].map(qemuTreeSpec), BUSYBOX_TREE];
   await options.onPlan?.(await planAll([...specs, ...offered.map(kernelTreeSpec)], options));
   for (const spec of specs) await ensureTree(spec, options);
   for (const kernel of offered) await ensureKernel(kernel, options);

@@ -41,7 +41,8 @@ export async function takeRecord(
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...launcher.env } });
   const killWithUs = (): void => void child.kill('SIGKILL');
   process.once('exit', killWithUs);
-  const closed = once(child, 'close').catch(() => undefined);
+  // Not its close: a wrapper's child may hold the pipes open.
+  const exited = once(child, 'exit').catch(() => undefined);
   let stderr = '';
   child.stderr.on('data', (text) => {
     stderr = `${stderr}${text}`.slice(-65536);
@@ -56,7 +57,9 @@ export async function takeRecord(
     return { kind: /status [1-9]/.test(ended) ? 'refused' : 'crashed', ...complaint };
   } finally {
     child.kill('SIGKILL');
-    await closed;
+    await exited;
+    child.stdout.destroy();
+    child.stderr.destroy();
     process.off('exit', killWithUs);
   }
 }

@@ -1,0 +1,113 @@
+/** Real QEMU releases against the resolver and against each other: a bounded version of the runs in docs/qemu-subjects.md. */
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { builtInDefinitions } from '../../../corpora/definitions.js';
+import { parseSmp } from '../../../corpora/smp.js';
+import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
+import { commonPairs, compareQemus } from './comparison.js';
+import { pairEvidence } from './evidence.js';
+import { bootOnce } from './one-boot.js';
+import { type QemuPair, qemuTables, TableReader } from './tables.js';
+
+const trees = new Map<string, QemuLauncher>();
+for (const release of ['5.2', '7.2', '10.0', '11.1']) {
+  const launcher = await cachedQemu(release);
+  if (launcher) trees.set(release, launcher);
+}
+const needs = (...releases: string[]): { skip: string | false } => {
+  const missing = releases.find((release) => !trees.has(release));
+  return { skip: missing !== undefined && `QEMU ${missing} is not in the cache` };
+};
+
+/** Old and new, 32 and 64 bits, every vendor; AVX-512, MPX, AMX where the release has it. */
+const MODELS = ['486', 'n270', 'Skylake-Server', 'EPYC'];
+
+for (const release of ['5.2', '7.2', '10.0', '11.1'])
+  void t.test(`QEMU ${release}: every vCPU of its guests sees what its pair resolves to`, needs(release), async (t) => {
+    const machines = [release === '5.2' ? 'pc-1.0' : 'pc-q35-5.2'];
+    const pairs = machines.flatMap((machine) => MODELS.map((cpu): QemuPair => ({ machine, cpu })));
+    // The first release that has a machine type is its contract's; these two show otherwise later, which is told.
+    const known = release === '10.0' || release === '11.1' ? ['n270'] : [];
+    const options = { definitions: builtInDefinitions(), shapes: ['1', '8c4t2'], workers: 2 } as const;
+    let same = 0;
+    for await (const { machine, cpu, shape, differences } of pairEvidence(trees.get(release)!, pairs, options)) {
+      if (known.includes(cpu)) t.match(differences[0], { leaf: '0x80000008', register: 'eax', bit: 2 });
+      else if (differences.length > 0) t.fail(`${machine}/${cpu} smp ${shape}: ${differences[0]!.message}`);
+      else same++;
+    }
+    t.equal(same, (pairs.length - known.length) * 2);
+  });
+
+void t.test('two releases: the known break by its values, and nothing else', needs('5.2', '7.2'), async (t) => {
+  const [base, head] = [trees.get('5.2')!, trees.get('7.2')!];
+  const { pairs } = await commonPairs(base, head);
+  const models = ['n270', 'EPYC', 'qemu64-v1'];
+  const chosen = pairs.filter(({ machine, cpu }) => machine === 'pc-i440fx-4.0' && models.includes(cpu));
+  t.equal(chosen.length, models.length);
+  for await (const { pair, verdict, reasons } of compareQemus(base, head, chosen)) {
+    const changed = pair === 'pc-i440fx-4.0/qemu64-v1';
+    t.equal(verdict, changed ? 'changed' : 'identical', `${pair}: ${reasons[0]?.message}`);
+    if (changed)
+      t.match(reasons, [
+        { leaf: '0x00000001', contract: '0x00000663', guest: '0x00060fb1' },
+        { leaf: '0x80000001', contract: '0x00000663', guest: '0x00060fb1' },
+      ]);
+  }
+});
+
+void t.test('coreduo changes between 7.2 and 10.0', needs('7.2', '10.0'), async (t) => {
+  const pairs = ['coreduo', 'Nehalem'].map((cpu) => ({ machine: 'pc-q35-4.2', cpu }));
+  for await (const { pair, verdict, reasons } of compareQemus(trees.get('7.2')!, trees.get('10.0')!, pairs)) {
+    t.equal(verdict, pair.endsWith('Nehalem') ? 'identical' : 'changed', pair);
+    if (verdict === 'changed')
+      t.match(reasons, [{ leaf: '0x80000008', contract: '0x00000020', guest: '0x00000024' }], pair);
+  }
+});
+
+void t.test('a comparison can be stopped', needs('11.1'), async (t) => {
+  const stop = new AbortController();
+  const pairs = MODELS.map((cpu) => ({ machine: 'pc-q35-5.2', cpu }));
+  let ended = 0;
+  for await (const { end } of qemuTables(trees.get('11.1')!, pairs, { workers: 1, signal: stop.signal })) {
+    t.equal(end.kind, 'observed');
+    ended++;
+    stop.abort();
+  }
+  t.ok(ended < pairs.length, `${ended} boots`);
+});
+
+void t.test('what a QEMU refuses is one line with a cause', needs('11.1'), async (t) => {
+  await using reader = await TableReader.open();
+  const launcher = trees.get('11.1')!;
+  const refused = async (machine: string, cpu: string) => reader.read(launcher, { machine, cpu });
+  t.match(await refused('pc-i440fx-1.4', 'qemu64'), { kind: 'refused', code: 'qemu-machine-type' });
+  t.match(await refused('pc-q35-5.2', 'Pentium9'), {
+    kind: 'refused',
+    ...{ code: 'qemu-cpu-model', message: "unable to find CPU model 'Pentium9'" },
+  });
+  t.match(await refused('pc-q35-5.2', 'qemu64,foo=on'), { kind: 'refused', code: 'qemu-property' });
+});
+
+/** A program in QEMU's place. */
+function standIn(folder: string, script: string): QemuLauncher {
+  const file = join(folder, 'qemu');
+  writeFileSync(file, `#!/bin/sh\n${script}\n`);
+  chmodSync(file, 0o755);
+  return { name: file, version: '11.1.0', env: {}, argv: (args) => [file, ...args] };
+}
+
+void t.test('a QEMU that hangs, is killed, is none, or is not there: one line each', async (t) => {
+  const folder = t.testdir();
+  const spec = { machine: 'pc', cpu: 'qemu64', smp: parseSmp('1'), accel: 'tcg' } as const;
+  const boot = (launcher: QemuLauncher, deadline?: number) => bootOnce(launcher, spec, '/dev/null', deadline);
+  t.match(await boot(standIn(folder, 'exec sleep 600'), 200), {
+    ...{ kind: 'hung', code: 'qemu-hung', message: 'no whole dump within 200 ms' },
+  });
+  t.match(await boot(standIn(folder, 'kill -9 $$')), { kind: 'crashed', message: 'no message (ended by SIGKILL)' });
+  t.match(await boot(standIn(folder, 'echo this is no record of any probe; exec sleep 600'), 5000), {
+    ...{ kind: 'crashed', message: /are no record/ },
+  });
+  const gone = { ...standIn(folder, ''), argv: (): [string] => ['/no/such/qemu'] };
+  t.match(await boot(gone), { kind: 'crashed', message: /ENOENT/ });
+});

@@ -1,0 +1,83 @@
+/** Subjects as a user names them: real QEMU releases through all scenarios, moves between releases, and what cannot be had. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { CellResult } from '../../corpora/verdict.js';
+import { runCli } from '../cli/run-cli.js';
+import { cachedQemu, QEMU_RELEASES, type QemuRelease } from '../packages/qemu-trees.js';
+import { parseSubject } from './subject.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'subjects-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+let logs = 0;
+
+/** Looked up before any test begins: the runner ends once none is waiting. */
+const here = await Promise.all(QEMU_RELEASES.map((release) => cachedQemu(release)));
+const missing = (...releases: QemuRelease[]): string | false => {
+  const absent = releases.find((release) => !here[QEMU_RELEASES.indexOf(release)]);
+  return absent !== undefined && `QEMU ${absent} is not in the cache`;
+};
+
+async function verify(...args: string[]): Promise<{ status: number | null; cells: CellResult[] }> {
+  const end = await runCli(['verify', '--json', '--log', join(folder, `${logs++}.jsonl`), ...args]);
+  return { status: end.code, cells: (JSON.parse(end.stdout) as { cells: CellResult[] }).cells };
+}
+
+const say = ({ pair, subject, scenario, verdict, reasons }: CellResult): string =>
+  `${pair} ${subject} ${scenario}: ${verdict} ${reasons[0]?.message ?? ''}`;
+
+void t.test('names of subjects', async (t) => {
+  t.equal(parseSubject('reference-vmm'), null);
+  t.same(parseSubject('qemu-7.2'), { name: 'qemu-7.2', binary: '7.2', accel: 'tcg' });
+  t.same(parseSubject('qemu-7.2,accel=tcg'), parseSubject('qemu-7.2'));
+  t.match(parseSubject('qemu-7.2,accel=kvm'), { name: 'qemu-7.2,accel=kvm', accel: 'kvm' });
+  t.match(parseSubject('qemu:/usr/bin/qemu-system-x86_64'), { binary: '/usr/bin/qemu-system-x86_64' });
+  for (const bad of ['qemu-6.0', 'qemu', 'qemu:relative', 'xen', ''])
+    t.throws(() => parseSubject(bad), { code: 'unknown-subject', exitCode: 2 }, bad);
+  t.throws(() => parseSubject('qemu-7.2,accel=hvf'), { code: 'unknown-accelerator' });
+});
+
+void t.test('every scenario under QEMU 11.1: the guest sees the same', { skip: missing('11.1') }, async (t) => {
+  const { status, cells } = await verify('--subject', 'qemu-11.1', '--pair', 'pc-q35-5.2/Nehalem');
+  t.equal(status, 0);
+  t.ok(cells.length >= 6);
+  for (const cell of cells) t.equal(cell.verdict, 'identical', say(cell));
+});
+
+void t.test('several vCPUs, microvm', { skip: missing('11.1') }, async (t) => {
+  const pairs = ['--pair', 'pc-q35-10.0/qemu64', '--pair', 'microvm/qemu64'];
+  const { cells } = await verify('--subject', 'qemu-11.1', ...pairs, '--smp', '8c4t2', '--scenario', 'boot,reset');
+  t.equal(cells.length, 4);
+  for (const cell of cells) t.equal(cell.verdict, 'identical', say(cell));
+});
+
+void t.test(
+  'live migration shows the known break by its values, in both directions',
+  {
+    skip: missing('5.2', '7.2'),
+  },
+  async (t) => {
+    const pairs = ['--pair', 'pc-i440fx-5.2/qemu64-v1', '--pair', 'pc-i440fx-5.2/qemu64'];
+    const subjects = ['--subject', 'qemu-5.2', '--subject', 'qemu-7.2'];
+    const { status, cells } = await verify(...subjects, ...pairs, '--scenario', 'migrate');
+    t.equal(status, 1);
+    t.equal(cells.length, 8);
+    for (const cell of cells) {
+      const breaks = cell.pair.endsWith('-v1') && cell.subject !== 'qemu-5.2';
+      t.equal(cell.verdict, breaks ? 'changed' : 'identical', say(cell));
+      if (breaks) t.match(cell.reasons[0], { leaf: '0x00000001', contract: '0x00000663', guest: '0x00060fb1' });
+    }
+  },
+);
+
+void t.test('a QEMU that is none, one that has no such machine type', { skip: missing('11.1') }, async (t) => {
+  const pair = ['--pair', 'pc-i440fx-1.6/Nehalem', '--scenario', 'boot'];
+  const none = await runCli(['verify', ...pair, '--subject', 'qemu:/bin/true']);
+  t.equal(none.code, 2);
+  t.match(none.stderr, /^guest-abi: \/bin\/true is not a QEMU that runs here\n$/);
+  const { status, cells } = await verify(...pair, '--subject', 'qemu-11.1');
+  t.equal(status, 3, 'nothing was verified');
+  t.match(cells, [{ verdict: 'refused', predicted: 'refused' }]);
+  t.match(cells[0]!.reasons[0]!.message, /QEMU 11\.1\.\d+: unsupported machine type/);
+});
