@@ -166,9 +166,8 @@ export class Machine implements Disposable {
     try {
       for (;;) {
         const seen = landingCount();
-        const event = this.poll();
+        const event = this.#soon(deadline);
         if (event) return event;
-        if (!(performance.now() < deadline)) return this.#timedOut();
         waitForLanding(seen, Math.min(deadline - performance.now(), this.patienceMs));
       }
     } finally {
@@ -190,9 +189,8 @@ export class Machine implements Disposable {
     try {
       for (;;) {
         const seen = landingCount();
-        const event = this.poll();
+        const event = this.#soon(deadline);
         if (event) return event;
-        if (!(performance.now() < deadline)) return this.#timedOut();
         await nextLanding(seen, Math.min(deadline - performance.now(), this.patienceMs));
       }
     } finally {
@@ -234,6 +232,12 @@ export class Machine implements Disposable {
     const events = this.#board.serve(this.#board.processors[index]!, exit);
     this.#events.push(...events);
     return events;
+  }
+
+  /** The next event, or the end of the time; null where a landing is to be waited for. */
+  #soon(deadline: number): MachineEvent | null {
+    // So written that NaN ends at once instead of never.
+    return this.poll() ?? (performance.now() < deadline ? null : this.#timedOut());
   }
 
   #timedOut(): MachineEvent {

@@ -5,26 +5,14 @@
 # Registers while a record is written: EDI = its end, EBP = CPUID leaf, ESI = last leaf of the range.
 
 .include "abi.inc"
+.include "parts.inc"
 
-.set CODE_SELECTOR, 0x08
-.set DATA_SELECTOR, 0x10
 .set IPI_VECTOR, 0x20
 .set DONE_VECTOR, 0x21
-.set LAPIC, 0xfee00000              # IA32_APIC_BASE at reset, SDM vol. 3A 11.4.1
-.set LAPIC_ID, LAPIC + 0x020
-.set LAPIC_EOI, LAPIC + 0x0b0
-.set LAPIC_SPURIOUS, LAPIC + 0x0f0
-.set LAPIC_ICR_LOW, LAPIC + 0x300
-.set LAPIC_ICR_HIGH, LAPIC + 0x310
-.set LAPIC_ENABLE, 0x1ff             # without it KVM loses an INIT to itself
 .set ICR_FIXED, 0x4000
-.set ICR_INIT, 0x4500
-.set ICR_STARTUP, 0x4600
 .set PIC_MASTER_MASK, 0x21
 .set PIC_SLAVE_MASK, 0xa1
-.set STARTUP_PAGE, 0x8              # real-mode start of further vCPUs: 0x8000
 .set CR4_MCE, 1 << 6
-.set CR4_OSXSAVE, 1 << 18
 .set CPUID_1_EDX_MCE, 1 << 7
 .set CPUID_1_ECX_XSAVE, 1 << 26
 
@@ -169,18 +157,7 @@ work_all:
     call emit
     jmp 1b
 
-# EAX = one byte from COM1. Clobbers EDX.
-read_byte:
-    mov $PORT_com1LineStatus, %edx
-1:  in %dx, %al
-    test $1, %al
-    jnz 2f
-    pause
-    jmp 1b
-2:  mov $PORT_com1, %edx
-    xor %eax, %eax
-    in %dx, %al
-    ret
+serial_input
 
 # --- Request ---------------------------------------------------------------------------------------------------------
 
@@ -258,19 +235,7 @@ done_handler:
     mov waiting_stack, %esp
     ret
 
-.code16
-trampoline:
-    cli
-    lgdtl %cs:(gdt_pointer_low - trampoline)
-    mov %cr0, %eax
-    or $1, %al
-    mov %eax, %cr0
-    ljmpl $CODE_SELECTOR, $vcpu_start
-gdt_pointer_low:
-    .word gdt_end - gdt - 1
-    .long gdt
-trampoline_end:
-.code32
+startup_code
 
 vcpu_start:
     mov $DATA_SELECTOR, %eax
@@ -705,20 +670,8 @@ register_list:
     register_msrs
 register_list_end:
 
-# Flat segments. The accessed bits are set, so that a descriptor load never writes here.
-.balign 8
-gdt:
-    .quad 0
-    .quad 0x00cf9b000000ffff
-    .quad 0x00cf93000000ffff
-gdt_end:
-gdt_pointer:
-    .word gdt_end - gdt - 1
-    .long gdt
+flat_segments
 
-.macro gate handler
-    .word \handler - image, CODE_SELECTOR, 0x8e00, 0x10
-.endm
 .balign 8
 idt:
     .fill FAULT_ud, 8, 0
@@ -736,11 +689,7 @@ empty_idt_pointer:
     .word 0
     .long 0
 
-.section .note.Xen, "a", @note
-.balign 4
-    .long 4, 4, 18                  # XEN_ELFNOTE_PHYS32_ENTRY
-    .asciz "Xen"
-    .long pvh_start
+pvh_note
 
 .bss
 .balign 16

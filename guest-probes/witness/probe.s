@@ -5,17 +5,7 @@
 # never put into memory while the loop runs: a memory that is older than they shows.
 
 .include "abi.inc"
-
-.set CODE_SELECTOR, 0x08
-.set DATA_SELECTOR, 0x10
-.set LAPIC_SPURIOUS, 0xfee000f0     # IA32_APIC_BASE at reset, SDM vol. 3A 11.4.1
-.set LAPIC_ICR_LOW, 0xfee00300
-.set LAPIC_ICR_HIGH, 0xfee00310
-.set LAPIC_ENABLE, 0x1ff
-.set ICR_INIT, 0x4500
-.set ICR_STARTUP, 0x4600
-.set STARTUP_PAGE, 0x8              # real-mode start of further vCPUs: 0x8000
-.set CR4_OSXSAVE, 1 << 18
+.include "parts.inc"
 
 # The area of a vCPU.
 .set AREA_BYTES, 16384
@@ -129,19 +119,7 @@ start:
     lgdt gdt_pointer
     ljmp $CODE_SELECTOR, $vcpu_start
 
-.code16
-trampoline:
-    cli
-    lgdtl %cs:(gdt_pointer_low - trampoline)
-    mov %cr0, %eax
-    or $1, %al
-    mov %eax, %cr0
-    ljmpl $CODE_SELECTOR, $vcpu_start
-gdt_pointer_low:
-    .word gdt_end - gdt - 1
-    .long gdt
-trampoline_end:
-.code32
+startup_code
 
 # Every vCPU, one after the other: `starting` is its number.
 vcpu_start:
@@ -640,18 +618,7 @@ read_pace:
     mov %eax, pace
     ret
 
-# EAX = one byte from COM1. Clobbers EDX.
-read_byte:
-    mov $PORT_com1LineStatus, %edx
-1:  in %dx, %al
-    test $1, %al
-    jnz 2f
-    pause
-    jmp 1b
-2:  mov $PORT_com1, %edx
-    xor %eax, %eax
-    in %dx, %al
-    ret
+serial_input
 
 # Makes this vCPU's record. The first vCPU then sends all, in order, as they stand. The registers of the loop are needed, and must not go
 # into memory: debug registers keep them (DR7 enables no breakpoint).
@@ -778,20 +745,8 @@ default_request:
     .long 0, 0, 1, 0
     .long 0x1b
 
-# Flat segments. The accessed bits are set, so that a descriptor load never writes here.
-.balign 8
-gdt:
-    .quad 0
-    .quad 0x00cf9b000000ffff
-    .quad 0x00cf93000000ffff
-gdt_end:
-gdt_pointer:
-    .word gdt_end - gdt - 1
-    .long gdt
+flat_segments
 
-.macro gate handler
-    .word \handler - image, CODE_SELECTOR, 0x8e00, 0x10
-.endm
 .balign 8
 idt:
     .fill FAULT_ud, 8, 0
@@ -803,11 +758,7 @@ idt_pointer:
     .word idt_end - idt - 1
     .long idt
 
-.section .note.Xen, "a", @note
-.balign 4
-    .long 4, 4, 18                  # XEN_ELFNOTE_PHYS32_ENTRY
-    .asciz "Xen"
-    .long pvh_start
+pvh_note
 
 .bss
 .balign 16
