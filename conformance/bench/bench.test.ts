@@ -9,6 +9,7 @@ import { MEASUREMENTS } from './measurements.js';
 import { migrationBench } from './migration.js';
 import { PAIR, pairToObservation } from './pair-to-observation.js';
 import { held, isMissed, type Row } from './row.js';
+import { snapshotBench } from './snapshots.js';
 import { quartiles } from './spread.js';
 import { markdownDocument, textTable } from './table.js';
 
@@ -61,6 +62,12 @@ void t.test(
       for (const side of ['ours', 'qemu'] as const) t.ok(total[side].median >= downtime[side].median, side);
   },
 );
+
+void t.test('saves and restores of ours and of QEMU are timed', { skip: needsKvm.skip || noQemu }, async (t) => {
+  const [row] = await snapshotBench(1, [16]);
+  t.match(row, { memory: 16, rounds: 1, writing: { live: { median: Number } } });
+  for (const side of ['ours', 'qemu'] as const) t.ok(row!.live[side].median >= row!.pause[side].median, side);
+});
 
 void t.test('quartiles are of the sorted values', async (t) => {
   t.same(quartiles([9, 1, 5, 3, 7]), { least: 1, lower: 3, median: 5, upper: 7 });

@@ -4,6 +4,7 @@ import { migration } from './migration.js';
 import { probeLatency } from './probe-latency.js';
 import { resolving } from './resolving.js';
 import type { Measurement } from './row.js';
+import { snapshots } from './snapshots.js';
 import { labRuns, localRuns, wholeRelease } from './verify-runs.js';
 
 export const MEASUREMENTS: readonly Measurement[] = [
@@ -13,5 +14,6 @@ export const MEASUREMENTS: readonly Measurement[] = [
   localRuns,
   wholeRelease,
   migration,
+  snapshots,
   labRuns,
 ];
