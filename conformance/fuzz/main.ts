@@ -2,16 +2,19 @@
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../corpora/errors.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
+import { orUsage } from '../soak/script.js';
 import { fuzz } from './fuzz.js';
 import { fileTarget, streamTarget } from './targets.js';
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: 'string', default: '10000' },
-    seed: { type: 'string', default: '1' },
-    seconds: { type: 'string', default: '3600' },
-  },
-});
+const { values } = orUsage('fuzz', () =>
+  parseArgs({
+    options: {
+      runs: { type: 'string', default: '10000' },
+      seed: { type: 'string', default: '1' },
+      seconds: { type: 'string', default: '3600' },
+    },
+  }),
+);
 const number = (name: keyof typeof values): number => {
   if (/^\d+$/.test(values[name])) return Number(values[name]);
   console.error(`fuzz: --${name} takes a whole number, not '${values[name]}'`);

@@ -14,6 +14,7 @@ import { kills } from './kills.js';
 import { type Holdings, holdings, leaks } from './leaks.js';
 import { migrations } from './migrations.js';
 import { saves } from './saves.js';
+import { orUsage, toldAs } from './script.js';
 import { startWitness } from './witness-guest.js';
 
 const ACTIVITIES: readonly Activity[] = [migrations, saves, kills, cuts];
@@ -21,18 +22,20 @@ const ACTIVITIES: readonly Activity[] = [migrations, saves, kills, cuts];
 const WARM_UP = 20;
 const SAY_EVERY_MS = 10_000;
 
-const { values } = parseArgs({
-  options: {
-    ...Object.fromEntries(ACTIVITIES.map(({ name }) => [name, { type: 'string', default: '0' }] as const)),
-    vcpus: { type: 'string', default: '4' },
-    /** MiB. */
-    memory: { type: 'string', default: '8' },
-    seed: { type: 'string', default: '1' },
-    /** Ends it after so many, whatever is left. */
-    seconds: { type: 'string', default: '3600' },
-    json: { type: 'boolean', default: false },
-  },
-});
+const { values } = orUsage('soak', () =>
+  parseArgs({
+    options: {
+      ...Object.fromEntries(ACTIVITIES.map(({ name }) => [name, { type: 'string', default: '0' }] as const)),
+      vcpus: { type: 'string', default: '4' },
+      /** MiB. */
+      memory: { type: 'string', default: '8' },
+      seed: { type: 'string', default: '1' },
+      /** Ends it after so many, whatever is left. */
+      seconds: { type: 'string', default: '3600' },
+      json: { type: 'boolean', default: false },
+    },
+  }),
+);
 const number = (name: string): number => {
   const text = String((values as Record<string, unknown>)[name]);
   if (/^\d+$/.test(text)) return Number(text);
@@ -45,7 +48,7 @@ const until = performance.now() + number('seconds') * 1000;
 const left = new Map(ACTIVITIES.map((activity) => [activity, number(activity.name)]));
 const counts: Record<string, number> = {};
 const folder = mkdtempSync(join(tmpdir(), 'guest-abi-soak-'));
-process.exitCode = await soak();
+process.exitCode = await soak().catch(toldAs('soak'));
 rmSync(folder, { recursive: true });
 
 async function soak(): Promise<number> {
