@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 /** Each after those that it imports. Their names are distinct, so that joined they need no imports. */
 const MODULES = [
   'dom',
+  'escape',
   'status',
   'model',
   'matrix',

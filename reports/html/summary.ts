@@ -4,6 +4,7 @@ import { groupBy } from '../checks.js';
 import { findingLines } from '../reasons.js';
 import { conclude, isBreak, type LoggedCell, type ResultLog } from '../result-log.js';
 import { conclusionLine } from '../text.js';
+import { escapeHtml } from './client/escape.js';
 import { STATUSES } from './client/status.js';
 import { inOrderOfRelease } from './release-order.js';
 import { statusId } from './status-id.js';
@@ -111,7 +112,3 @@ function hosts({ hosts: all }: ResultLog): string {
 <div class="scroll"><table class="hosts"><thead><tr><th scope="col">Host</th><th scope="col">Kernel</th><th scope="col">CPU</th><th scope="col">State</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>
 </section>`;
 }
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-
-export const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (char) => ENTITIES[char]!);

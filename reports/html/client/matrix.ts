@@ -1,5 +1,6 @@
 /** The heat map: a row per CPU model, a column per machine type, a square per pair that shows its worst cell; walked with the arrow keys. */
 import { h } from './dom.js';
+import { escapeHtml } from './escape.js';
 import { type Model, pairOf } from './model.js';
 import { type Status, tally, worst } from './status.js';
 
@@ -47,11 +48,11 @@ function heads({ machines }: Model, shown: readonly number[]): string {
     span: (families[i + 1]?.from ?? names.length) - from,
   }));
   return `<tr><td rowspan="2"></td>${spans
-    .map(({ family, span }) => `<th colspan="${span}" scope="colgroup"><span>${escapeText(family)}</span></th>`)
+    .map(({ family, span }) => `<th colspan="${span}" scope="colgroup"><span>${escapeHtml(family)}</span></th>`)
     .join('')}</tr><tr>${names
     .map(
       ({ release }, i) =>
-        `<th scope="col"${isFirst(names, i) ? ' class="first"' : ''}><span>${escapeText(release)}</span></th>`,
+        `<th scope="col"${isFirst(names, i) ? ' class="first"' : ''}><span>${escapeHtml(release)}</span></th>`,
     )
     .join('')}</tr>`;
 }
@@ -66,7 +67,7 @@ const isFirst = (names: readonly { family: string }[], i: number): boolean =>
 
 function row(model: Model, cpu: number, machines: readonly number[], squares: Squares): string {
   const names = machines.map((machine) => splitName(model.machines[machine]!));
-  const name = escapeText(model.cpus[cpu]!);
+  const name = escapeHtml(model.cpus[cpu]!);
   const own = machines.map((machine, i) => {
     const square = squares.get(`${machine},${cpu}`);
     const first = isFirst(names, i) ? ' first' : '';
@@ -76,9 +77,6 @@ function row(model: Model, cpu: number, machines: readonly number[], squares: Sq
   });
   return `<tr><th scope="row"><a href="#/model/${encodeURIComponent(model.cpus[cpu]!)}">${name}</a></th>${own.join('')}</tr>`;
 }
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-export const escapeText = (text: string): string => text.replace(/[&<>"]/g, (char) => ENTITIES[char]!);
 
 function listen(table: HTMLElement, model: Model, squares: Squares, tell: Tell): void {
   const squareAt = (event: Event): HTMLElement | null => (event.target as HTMLElement).closest('td[data-at]');
