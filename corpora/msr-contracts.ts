@@ -73,6 +73,21 @@ function tableOf<T extends Pick<MsrContractTable, 'pairs'>>(
   return file && of(file).find(({ pairs }) => pairs[cpu.model]?.includes(name));
 }
 
+/** A pair's tables in a file; undefined what it does not have. */
+export function msrTablesOf(
+  file: MsrContractFile | undefined,
+  { machine, model }: { readonly machine: string; readonly model: string },
+): { readonly values: MsrContractTable | undefined; readonly writes: MsrWritesTable | undefined } {
+  const has = ({ pairs }: Pick<MsrContractTable, 'pairs'>): boolean => pairs[model]?.includes(machine) ?? false;
+  return { values: file?.tables.find(has), writes: file?.writes?.find(has) };
+}
+
+/** Every pair of a file. */
+export const frozenMsrPairs = ({ tables }: MsrContractFile): { readonly model: string; readonly machine: string }[] =>
+  tables.flatMap(({ pairs }) =>
+    Object.entries(pairs).flatMap(([model, machines]) => machines.map((machine) => ({ model, machine }))),
+  );
+
 /** An MSR with what its file says of it. */
 interface Member {
   readonly index: number;

@@ -63,7 +63,8 @@ export class Causes {
   }
 
   #contractCause(pair: PairName): Cause {
-    const path = `contracts/${this.contractFile(pair)}.json`;
+    const own = `contracts/${this.contractFile(pair)}.json`;
+    const path = [own, `msr-${own}`].find((one) => this.#edit(one) !== null) ?? own;
     return this.#fileCause(this.#edit(path) ?? { path, before: null, after: null });
   }
 

@@ -5,8 +5,9 @@ import { InputError } from '../../corpora/errors.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { DEFINITIONS, EDITED_CONTRACT } from '../../reference-vmm/cpu-model/differences.js';
 import { listMachines, listModels } from '../../reference-vmm/cpu-model/resolve.js';
-import { msrDifferences, tableDifferences } from './differences.js';
-import { eachShape, keptByTwo, type PairName, ResolvedPair, type ResolvedPairs, type ShapeTables } from './resolved.js';
+import { MsrComparison } from './compare-msrs.js';
+import { tableDifferences } from './differences.js';
+import { eachShape, keptByTwo, type PairName, type ResolvedPairs, type ShapeTables } from './resolved.js';
 import type { ChangeKind } from './result.js';
 
 /** One released pair that is not as it was. */
@@ -58,32 +59,31 @@ type Found = Pick<PairChange, 'kind' | 'reasons'> | null;
 
 /** Compares pairs; what two tables came to is kept, for most pairs share theirs. */
 class Comparison {
-  readonly #base: Definitions;
   readonly #head: Definitions;
   readonly #resolved: ResolvedPairs;
   readonly #tables = new Map<ContractTable, ShapeTables>();
   readonly #known = keptByTwo<ContractTable, object, Found>();
-  readonly #msrDifferences = keptByTwo<ResolvedPair, ResolvedPair, Reason[]>();
+  readonly #msrs: MsrComparison;
   readonly #headTables = new Map<string, ReadonlyMap<string, ContractTable>>();
 
   constructor(base: Definitions, head: Definitions, resolved: ResolvedPairs) {
-    this.#base = base;
     this.#head = head;
     this.#resolved = resolved;
+    this.#msrs = new MsrComparison(base, head, resolved);
   }
 
   /** @param file the model whose contract file of the base has the pair */
   pair(pair: PairName, table: ContractTable, file: string): Found {
     const kept = this.#headContract(pair, file);
     if (!kept) return { kind: 'contract-removed', reasons: [notFrozen(pair)] };
-    return this.#contracts(table, kept) ?? this.#definition(pair, table);
+    return this.#contracts(table, kept) ?? this.#msrs.contracts(pair, file) ?? this.#definition(pair, table);
   }
 
   /** Contracts that the base has not: they must be what their pairs resolve to. */
   newContracts(pairs: readonly PairName[]): PairChange[] {
     return pairs.flatMap((pair): PairChange[] => {
       const table = this.#headContract(pair, pair.model);
-      const found = table && this.#definition(pair, table);
+      const found = table && (this.#definition(pair, table) ?? this.#msrs.newContract(pair));
       return found ? [{ ...pair, ...found, kind: 'contract-wrong' }] : [];
     });
   }
@@ -115,15 +115,8 @@ class Comparison {
       const reasons = tableDifferences(this.#tablesOf(table), now.tables, DEFINITIONS);
       return reasons.length > 0 ? { kind: 'changed', reasons } : null;
     });
-    const msrs = this.#msrs(pair, now);
+    const msrs = this.#msrs.definition(pair, now);
     return msrs.length > 0 ? { kind: 'changed', reasons: [...(tables?.reasons ?? []), ...msrs] } : tables;
-  }
-
-  /** Contracts hold no MSRs: the definitions of the base say what they were. */
-  #msrs(pair: PairName, now: ResolvedPair): Reason[] {
-    const before = this.#resolved.of(pair, this.#base);
-    if (before === now || !(before instanceof ResolvedPair)) return [];
-    return this.#msrDifferences(before, now, () => msrDifferences(before.identities, now.identities, DEFINITIONS));
   }
 
   #tablesOf(table: ContractTable): ShapeTables {

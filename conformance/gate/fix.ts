@@ -8,6 +8,15 @@ import {
   frozenPairs,
 } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
+import {
+  type FrozenMsrs,
+  freezeMsrs,
+  frozenMsrPairs,
+  type MsrContractFile,
+  msrContractText,
+  msrTablesOf,
+} from '../../corpora/msr-contracts.js';
+import { msrEffects } from '../../reference-vmm/cpu-model/msr-effects.js';
 import type { Causes } from './causes.js';
 import { compareDefinitions, type PairChange, type PairFilter } from './compare-definitions.js';
 import { ALL_CPUS, compatFix, type FixEntry, modelOfType, withMachines } from './compat-fix.js';
@@ -111,6 +120,27 @@ function fixedContracts(
       }),
     );
     files.set(`contracts/${name}.json`, { value, text: contractText(value) });
+    const msrs = fixedMsrs(name, head, { base, head: edited, resolved });
+    if (msrs) files.set(`msr-contracts/${name}.json`, { value: msrs, text: msrContractText(msrs) });
   }
   return files;
+}
+
+/** Likewise the frozen MSRs; null where there are none. */
+function fixedMsrs(
+  name: string,
+  mended: Definitions,
+  { base, head, resolved }: Pick<FixInputs, 'base' | 'head' | 'resolved'>,
+): MsrContractFile | null {
+  const before = base.msrContracts(name) as MsrContractFile | undefined;
+  const now = head.msrContracts(name) as MsrContractFile | undefined;
+  const start = before ?? (now && { ...now, tables: [], writes: [] });
+  if (!start) return null;
+  const frozen = (now ? frozenMsrPairs(now) : []).flatMap((pair): FrozenMsrs[] => {
+    const one = msrTablesOf(before, pair).values ? null : resolved.of(pair, mended);
+    if (!(one instanceof ResolvedPair)) return [];
+    const identity = one.identities['1'];
+    return [{ ...pair, msrs: identity.msrs, effects: msrEffects(identity) }];
+  });
+  return frozen.length > 0 ? freezeMsrs(start, frozen) : start;
 }

@@ -77,7 +77,7 @@ export function gateAgainstGit({ ref, corpora, wanted = () => true }: GitGateOpt
   };
 }
 
-const DEFINITIONS = ['cpu-models', 'machine-types', 'contracts'];
+const DEFINITIONS = ['cpu-models', 'machine-types', 'contracts', 'msr-contracts'];
 const DICTIONARIES = ['features', 'msrs'];
 
 /** Paths, below a corpora folder, of JSON files that two states of it have otherwise and the first one has. */
@@ -97,7 +97,8 @@ function editedFiles(folder: string, before: string, parts: readonly string[]): 
 /** Both sides are resolved by this program with its own dictionaries. */
 const dictionaryNotes = (edited: readonly string[]): string[] =>
   edited.map(
-    (path) => `${path} was edited: CPUID is held to the contracts, MSRs on both sides were read with the edited file`,
+    (path) =>
+      `${path} was edited: both sides were read with the edited file; what is frozen, CPUID and MSRs, is held to the contracts`,
   );
 
 const leftNotes = ({ left }: Fix): string[] =>

@@ -1,5 +1,8 @@
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { parseHex32 } from '../../corpora/hex.js';
+import { packageFile } from '../../corpora/package-root.js';
 import { ACME, ForeignRepository } from './foreign-repository.js';
 import { type GitGate, gateAgainstGit } from './gate-git.js';
 import { concludeGate } from './result.js';
@@ -105,6 +108,24 @@ void t.test('a pair taken out of its contract', async (t) => {
   const broken = gate('Nehalem');
   t.match(broken.result.findings, [{ kind: 'contract-removed', pairs: [`${ACME}/Nehalem`] }]);
   t.ok(holds(mended(broken, 'Nehalem')));
+});
+
+void t.test('frozen MSRs edited, and an MSR that a definition alone changes', async (t) => {
+  cpSync(packageFile('corpora/msr-contracts/Nehalem.json'), join(repository.corpora, 'msr-contracts/Nehalem.json'), {
+    recursive: true,
+  });
+  repository.edit('msr-contracts/Nehalem.json', '0x0000000000000508', '0x0000000000000509');
+  const edited = gate('Nehalem');
+  t.match(edited.result.findings[0], { kind: 'contract-changed', causes: [{ file: /msr-contracts\/Nehalem/ }] });
+  t.ok(holds(mended(edited, 'Nehalem')));
+
+  repository.reset();
+  const taken = 'cpu-models/intel/Cascadelake-Server.json';
+  cpSync(packageFile(`corpora/${taken}`), join(repository.corpora, taken));
+  repository.edit(taken, '"rdctl-no": true', '"rdctl-no": false');
+  const definition = gate('Cascadelake-Server');
+  t.match(definition.result.findings[0]?.reasons, [{ msr: '0x0000010a' }], 'a bit of a feature MSR, and nothing else');
+  t.ok(holds(mended(definition, 'Cascadelake-Server')));
 });
 
 void t.test('allowed: a new version, a new machine type', async (t) => {
