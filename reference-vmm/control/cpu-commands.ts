@@ -68,7 +68,7 @@ function machinesOf(definitions: Definitions) {
   }));
 }
 
-/** QEMU's CpuDefinitionInfo. Resolving all takes half a second: guests of other vCPUs' exits are served in between. */
+/** QEMU's CpuDefinitionInfo. Resolving all takes half a second: the guest's exits are served in between. */
 async function definitionsOf(place: CpuModelPlace, host: HostCapabilities) {
   const infos: object[] = [];
   const following = ['max', 'host'].map((name) => ({ name, aliasOf: null, deprecated: false }));
