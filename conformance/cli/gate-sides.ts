@@ -37,7 +37,7 @@ export async function gateSides(options: GateOptions): Promise<Gated> {
   if (head.kind === 'qemu' && base.kind === 'qemu') return alone(await qemus(base.path, head.path, options));
   throw new InputError(
     'unknown-base',
-    `--base ${options.base ?? 'git'} and --head ${options.head} cannot be compared: git with worktree, qemu with qemu, git or libvirt with libvirt`,
+    `--base ${options.base ?? 'git'} and --head ${options.head} cannot be compared: git with worktree, qemu with qemu, git or libvirt with libvirt; contracts against a QEMU: guest-abi verify --subject qemu:BINARY`,
     { given: options.base ?? options.head },
   );
 }
