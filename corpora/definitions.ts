@@ -101,6 +101,8 @@ export interface ReleaseDeviation {
   readonly accelerator?: 'tcg';
   /** Where only features that are forced (`x-force-features`) show it: nothing is promised of those either. */
   readonly forced?: true;
+  /** Where only a QEMU under test shows it: contracts hold what later releases show. */
+  readonly subject?: true;
   readonly releases: readonly string[];
   /** QEMU's commit that changed it; null where it was not found. */
   readonly commit: string | null;

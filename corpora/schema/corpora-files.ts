@@ -116,6 +116,7 @@ function makeSchemas({ z }: typeof Zod) {
     id: z.string(),
     accelerator: z.literal('tcg').optional(),
     forced: z.literal(true).optional(),
+    subject: z.literal(true).optional(),
     releases: names,
     commit: z.string().nullable(),
     why: z.string(),

@@ -89,6 +89,7 @@ function choosePair(
   const emulator = asked.emulator ?? release ?? Object.keys(definitions.machineIndex.newest).at(-1)!;
   const deviations = definitions.deviations.filter((one) => {
     if (one.accelerator && one.accelerator !== asked.accelerator) return false;
+    if (one.subject) return asked.emulator !== undefined && one.releases.includes(asked.emulator);
     const whose = one.accelerator || one.forced ? emulator : release;
     return whose !== null && one.releases.includes(whose);
   });

@@ -65,7 +65,7 @@ export function xsaveLeaf(cpu: ExpandedCpu): Map<number, Registers> {
   const size = Math.max(LEGACY_SIZE, ...user.map((one) => one.offset![layout] + one.size));
   leaf.set(0, { eax: mask(user) | 3, ebx: size, ecx: size, edx: 0 });
   const [xcr0, xss] = [cpu.word(0xd, 1, 'eax'), mask(supervisor)];
-  const compacted = cpu.behaviours.has('tcg-no-compacted-size') ? 0 : compactedSize(present);
+  const compacted = cpu.behaviours.has('no-compacted-size') ? 0 : compactedSize(present);
   leaf.set(1, { eax: xcr0, ebx: compacted, ecx: xss, edx: 0 });
   const listed = cpu.behaviours.has('tcg-lists-absent-components') ? [...TCG_AREAS, ...present] : present;
   for (const { bit, size: bytes, offset, align, xfd } of listed) {

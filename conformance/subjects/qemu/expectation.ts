@@ -21,9 +21,8 @@ export interface QemuExpectation extends CellExpectation {
 export function qemuExpectation(cell: Cell, subject: SubjectOnHost, definitions?: Definitions): QemuExpectation {
   const contract = expectationOf(cell.identity, cell.smp, definitions);
   const identity = identityUnder(cell.identity, subject, cell.hosts[0]!, definitions);
-  const own = identity === cell.identity ? contract.vcpus : identity.vcpus;
   const evidence = subject.accel === 'tcg' ? `${contract.evidence}; TCG's own answers resolved` : contract.evidence;
-  return { ...contract, vcpus: own, evidence, msrs: msrsUnder(identity, subject.accel) };
+  return { ...contract, vcpus: identity.vcpus, evidence, msrs: msrsUnder(identity, subject.accel) };
 }
 
 /**
@@ -36,9 +35,8 @@ export function identityUnder(
   host: Pick<Host, 'capabilities'>,
   definitions?: Definitions,
 ): CpuIdentity {
-  const layout = host.capabilities.hostCpuid.value(0xd, 9, 'ebx');
-  if (accel === 'kvm' && layout === identity.vcpus[0]!.cpuid.value(0xd, 9, 'ebx')) return identity;
-  const property = accel === 'tcg' ? 'x-force-features=on' : `xsave-layout=${layout === INTEL_PKRU ? 'intel' : 'amd'}`;
+  const layout = host.capabilities.hostCpuid.value(0xd, 9, 'ebx') === INTEL_PKRU ? 'intel' : 'amd';
+  const property = accel === 'tcg' ? 'x-force-features=on' : `xsave-layout=${layout}`;
   const [machine, cpu] = partsOf(identity.pair);
   const { smp } = identity;
   return resolve({
