@@ -1,4 +1,5 @@
 /** The write sweep: a guest writes legal, boundary and reserved values to MSRs, reads each back, and restores it; what came of each is held to the manuals' masks. */
+import { GuestAbiError, MachineError } from '../corpora/errors.js';
 import { hex32, hex64 } from '../corpora/hex.js';
 import { type CpuIdentity, identityToJson } from '../corpora/identity.js';
 import { msrDictionary, msrIndex, msrLabel } from '../corpora/msrs.js';
@@ -6,7 +7,7 @@ import { judgeWrite } from '../reference-vmm/cpu-model/msr-masks.js';
 import { isPageAddress, legalValue } from '../reference-vmm/cpu-model/msr-values.js';
 import { countsTime, type Msr, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
 import type { Outcome, Params } from './hosts/agent/protocol.js';
-import type { Host } from './hosts/host.js';
+import type { AgentSession, Host } from './hosts/host.js';
 import { forcedMsrs } from './probe-msrs.js';
 
 /** The ranges in which CPUs and hypervisors have MSRs, as base and length. */
@@ -45,7 +46,7 @@ const GROUP = 24;
 const isSwept = ({ index, definition }: Msr): boolean =>
   !GROUND.has(index) && definition.index !== X2APIC && index !== TSC_DEADLINE && !countsTime(index);
 
-/** Sweeps the MSRs of an identity, and those that it has not, on a host. Throws where a guest ends under a write, naming the MSR. */
+/** Sweeps the MSRs of an identity, and those that it has not, on a host. Throws `MachineError` where a guest or its host ends under a write, naming MSR and value. */
 export async function sweepWrites(host: Host, identity: CpuIdentity, mode: SweepMode): Promise<SweptMsr[]> {
   const all = msrsOf(identity);
   const forced = forcedMsrs(identity, [host.capabilities]);
@@ -100,10 +101,7 @@ async function sweepGroup(host: Host, identity: CpuIdentity, group: readonly Msr
   for (const [seed, msr] of group.entries()) {
     const write = async (value: bigint) => {
       const params = { index: hex32(msr.index), value: hex64(value) };
-      const end = running(
-        await session.agent.call('write-msr', params, CALL_DEADLINE),
-        `${msrLabel(msr.index)} = ${params.value}`,
-      );
+      const end = await writeOn(session, params);
       return { took: end.written !== '#GP', value: valuesIn(end).get(msr.index) ?? null };
     };
     swept.push(await sweepOne(msr, valuesFor(msr, seed), before.get(msr.index) ?? null, write));
@@ -146,7 +144,7 @@ async function sweepDenied(host: Host, identity: CpuIdentity, indices: readonly 
   const swept: SweptMsr[] = [];
   for (const index of indices) {
     const params = { index: hex32(index), value: hex64(0n) };
-    const { written } = running(await session.agent.call('write-msr', params, CALL_DEADLINE), msrLabel(index));
+    const { written } = await writeOn(session, params);
     const findings = written === '#GP' ? [] : ['is not of this CPU, and a write of 0 was taken'];
     swept.push({ index, writes: 1, faults: written === '#GP' ? 1 : 0, findings });
   }
@@ -160,12 +158,23 @@ const request = (identity: CpuIdentity, msrs: readonly number[]): Params<'boot'>
   ...{ allowAltered: true, forceFeatures: true, msrs: msrs.map(hex32), fault: null },
 });
 
+/** Has the guest write; an error names the MSR and the value. */
+async function writeOn({ agent }: AgentSession, params: Params<'write-msr'>): Promise<Running> {
+  const what = `a write of ${params.value} to ${msrLabel(Number(params.index))}`;
+  try {
+    return running(await agent.call('write-msr', params, CALL_DEADLINE), what);
+  } catch (error) {
+    if (!(error instanceof GuestAbiError)) throw error;
+    throw new MachineError(error.code, `${what}: ${error.message}`, { cause: error });
+  }
+}
+
 type Running = Extract<Outcome, { kind: 'running' }>;
 
 function running(outcome: Outcome, after: string): Running {
   if (outcome.kind === 'running') return outcome;
   const why = outcome.kind === 'refused' ? outcome.reasons.map(({ message }) => message).join('; ') : outcome.message;
-  throw new Error(`${after}: the guest was ${outcome.kind}: ${why}`);
+  throw new MachineError('sweep-ended', `${after}: the guest was ${outcome.kind}: ${why}`);
 }
 
 const valuesIn = ({ vcpus }: Running): Map<number, bigint> =>
