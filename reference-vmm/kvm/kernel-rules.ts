@@ -9,3 +9,7 @@ export function hidesMsrs({ kernel }: Pick<HostFacts, 'kernel'>): boolean {
   const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
   return major > 6 || (major === 6 && minor >= 13);
 }
+
+/** Counters of P6 and their selectors: without a PMU every kernel hides them from guests or takes 0, whether it lists them or not (Linux arch/x86/kvm/x86.c). */
+export const takesZero = (index: number): boolean =>
+  (index >= 0xc1 && index < 0xc9) || (index >= 0x186 && index < 0x18e);

@@ -9,7 +9,7 @@ import type { MsrValue } from '../../corpora/identity.js';
 import { withAdditions, withoutBits } from '../cpu-model/additions.js';
 import { derivedTable, POWER_ON } from '../cpu-model/derived.js';
 import { GuestMemory } from './guest-memory.js';
-import { hidesMsrs } from './kernel-rules.js';
+import { hidesMsrs, takesZero } from './kernel-rules.js';
 import type { Kvm, StatePart, Vcpu, Vm, VmClock } from './kvm.js';
 import { CONTROL_REGISTERS, SEGMENTS, type Sregs } from './registers.js';
 
@@ -111,7 +111,8 @@ class RecordedVcpu implements Vcpu {
 
   setMsrs(values: readonly MsrValue[]): number {
     const unknown = values.findIndex(
-      ({ index, value }) => !this.#msrs.has(index) || (value !== 0n && this.#hides(index)),
+      ({ index, value }) =>
+        (!this.#msrs.has(index) && !(takesZero(index) && value === 0n)) || (value !== 0n && this.#hides(index)),
     );
     const taken = unknown < 0 ? values : values.slice(0, unknown);
     for (const { index, value } of taken) this.#msrs.set(index, value);

@@ -11,6 +11,7 @@ import { isOpen } from '../../../reference-vmm/cpu-model/msrs.js';
 import { offeredBits } from '../../../reference-vmm/cpu-model/offered.js';
 import type { ResolvedCpu } from '../../../reference-vmm/cpu-model/resolve.js';
 import { cpuidTables } from '../../../reference-vmm/cpu-model/table.js';
+import { takesZero } from '../../../reference-vmm/kvm/kernel-rules.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
 
 /** What is not offered, and what the kernel would add or cannot hold back. Empty: the guest runs there as it is. */
@@ -54,12 +55,9 @@ function sameCpu(
 export function msrBlockers(from: HostCapabilities, to: HostCapabilities): Reason[] {
   const known = new Set(to.msrIndices);
   return from.msrIndices
-    .filter((index) => !known.has(index) && !isCounter(index))
+    .filter((index) => !known.has(index) && !takesZero(index))
     .map((index) => msrReason('msr-not-listed', index, "the source's kernel lists it, the destination's does not"));
 }
-
-/** Counters of P6 and their selectors: without a PMU every kernel hides them or takes 0 (Linux arch/x86/kvm/x86.c). */
-const isCounter = (index: number): boolean => (index >= 0xc1 && index < 0xc9) || (index >= 0x186 && index < 0x18e);
 
 const msrReason = (code: string, index: number, why: string): Reason =>
   reason({
