@@ -7,6 +7,8 @@ import { type ObservedMsr, type VcpuObservation, vcpuObservationFromJson } from 
 import { requirementOf } from '../../corpora/requirements.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
+import { derivedTable, POWER_ON } from '../../reference-vmm/cpu-model/derived.js';
+import { alterations } from '../../reference-vmm/cpu-model/differences.js';
 import { type CompareContext, compareObservations, compareVcpu, type ExpectedVcpu } from '../compare.js';
 import { AgentGone, AgentSilent } from '../hosts/agent/client.js';
 import type { Outcome } from '../hosts/agent/protocol.js';
@@ -86,8 +88,9 @@ export class Life {
       return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message)]);
     this.#seen = outcome.vcpus.map(vcpuObservationFromJson);
     this.#dumps.set(name, this.#seen);
-    this.#forced = outcome.forced;
-    this.#altered = outcome.altered;
+    // What one host of a path forced or altered stays so, whatever the next one gives.
+    this.#forced = [...new Set([...this.#forced, ...outcome.forced])];
+    if (outcome.altered.length > 0) this.#altered = outcome.altered;
     const differences = [...this.#fromContract(outcome, wrote), ...(like ? this.#fromBefore(like) : [])];
     return differences.length > 0 ? this.#judgement('changed', differences) : null;
   }
@@ -116,7 +119,9 @@ export class Life {
           `contract has ${this.#contract.length} vCPUs, the guest dumped on ${this.#seen.length}`,
         ),
       ];
-    return this.#contract.flatMap(({ index, apicId }, i) => {
+    const unsaid =
+      altered.length > 0 ? this.#contract.flatMap((vcpu, i) => this.#unsaid(vcpu, tables[i]!, altered)) : [];
+    const differences = this.#contract.flatMap(({ index, apicId }, i) => {
       const expected: ExpectedVcpu = {
         ...{
           index,
@@ -129,6 +134,14 @@ export class Life {
       };
       return compareVcpu(expected, this.#seen[i]!, this.#context());
     });
+    return [...unsaid, ...differences];
+  }
+
+  /** How the table that was read back differs from the contract beyond what the agent called altered. */
+  #unsaid({ index, cpuid }: VcpuIdentity, readBack: CpuidTable, altered: readonly Reason[]): Reason[] {
+    const place = { step: this.#step, vcpu: index, nameOf: featureName };
+    const said = new Set(altered.map(alterationKey));
+    return alterations(derivedTable(cpuid, POWER_ON), readBack, place).filter((one) => !said.has(alterationKey(one)));
   }
 
   #fromBefore({ step, sameBoot }: NonNullable<Step['like']>): Reason[] {
@@ -151,6 +164,9 @@ export class Life {
     return { verdict, reasons, forced: this.#forced, seen };
   }
 }
+
+const alterationKey = ({ code, vcpu, leaf, subleaf, register, bit, contract, guest }: Reason): string =>
+  JSON.stringify([code, vcpu, leaf, subleaf, register, bit, contract, guest]);
 
 /** What the guest wrote itself must be there in place of the reset value. */
 const written = (reset: readonly ObservedMsr[], wrote: readonly MsrValue[]): readonly ObservedMsr[] =>
