@@ -2,6 +2,7 @@
 import { fieldName } from '../../corpora/cpuid.js';
 import { msrDictionary, msrIndices, msrLabel } from '../../corpora/msrs.js';
 import { parseSmp } from '../../corpora/smp.js';
+import { loadUnderQemu, unmatchedUnderQemu } from '../../corpora/volatility/under-qemu.js';
 import { loadVolatility, unmatchedEntries } from '../../corpora/volatility/volatility.js';
 import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import type { Check } from './check.js';
@@ -13,12 +14,15 @@ export const volatilityMatches: Check = {
   name: 'every volatility entry matches a field of some model, and every MSR is of one class',
   run: () => {
     const models = listModels(MACHINE).map(({ name }) => name);
-    const identities = models
-      .filter((name) => name !== 'host' && name !== 'max')
-      .map((cpu) => resolve({ machine: MACHINE, cpu, smp: parseSmp('8c4t2') }));
-    const tables = identities.flatMap(({ vcpus }) => vcpus.map(({ cpuid }) => cpuid));
+    const under = (accelerator: 'kvm' | 'tcg') =>
+      models
+        .filter((name) => name !== 'host' && name !== 'max')
+        .map((cpu) => resolve({ machine: MACHINE, cpu, smp: parseSmp('8c4t2'), accelerator }));
+    const identities = { kvm: under('kvm'), tcg: under('tcg') };
+    const tables = identities.kvm.flatMap(({ vcpus }) => vcpus.map(({ cpuid }) => cpuid));
     return [
       ...unmatchedEntries(loadVolatility(), tables).map((entry) => `CPUID ${fieldName(entry)}: no table has it`),
+      ...unmatchedUnderQemu(loadUnderQemu(), identities).map((msr) => `${msr}: no CPU shows anything else without it`),
       ...twoClasses(),
     ];
   },
