@@ -6,6 +6,7 @@
  * owner does without awaiting is one moment to the guest's devices, but not to its memory, which the vCPUs go on writing.
  */
 import { setImmediate } from 'node:timers/promises';
+import { MachineError } from '../corpora/errors.js';
 import type { CpuIdentity } from '../corpora/identity.js';
 import type { GuestMemory } from './kvm/guest-memory.js';
 import type { DirtyLog } from './kvm/kvm.js';
@@ -32,6 +33,7 @@ export class LiveMachine implements Disposable {
   #resets = 0;
   /** How often it was resumed. */
   #resumes = 0;
+  #held = false;
 
   /** Takes over a machine that was started, or that was given a state, or that is to be given one. Disposing this disposes it. */
   constructor(machine: Machine) {
@@ -45,6 +47,21 @@ export class LiveMachine implements Disposable {
   /** How often it was reset, each time with writes to memory that no dirty log notes. */
   get resets(): number {
     return this.#resets;
+  }
+
+  /** True while, and after, its guest is handed over to another machine: it must neither run nor change here. */
+  get held(): boolean {
+    return this.#held;
+  }
+
+  /** From here on `resume` and `reset` throw, until `letGo`: two machines never run one guest. Precondition: it stands still. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** For whoever knows that the guest is not elsewhere. */
+  letGo(): void {
+    this.#held = false;
   }
 
   get identity(): CpuIdentity {
@@ -62,9 +79,10 @@ export class LiveMachine implements Disposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Lets all vCPUs run. Does nothing to a machine that runs. Throws where it has ended. */
+  /** Lets all vCPUs run. Does nothing to a machine that runs. Throws where it has ended, and `MachineError` `guest-held`. */
   resume(): void {
     if (this.#state === 'running') return;
+    this.#checkThatItIsHere();
     if (this.#state === 'ended') throw new Error('the machine has ended');
     this.#state = 'running';
     this.#resumes += 1;
@@ -92,6 +110,7 @@ export class LiveMachine implements Disposable {
 
   /** The image anew, all vCPUs as at power-on; it runs on where it ran, and one that had ended is paused. Throws `MachineError`. */
   reset(): void {
+    this.#checkThatItIsHere();
     this.machine.reset();
     this.#resets += 1;
     if (this.#state === 'running') this.machine.launch();
@@ -120,6 +139,10 @@ export class LiveMachine implements Disposable {
     const facts = this.machine.travelFacts();
     if (ran) this.resume();
     return facts;
+  }
+
+  #checkThatItIsHere(): void {
+    if (this.#held) throw new MachineError('guest-held', 'the guest is being handed over to another machine');
   }
 
   async #serve(resumes: number): Promise<void> {

@@ -34,7 +34,10 @@ export const cuts: Activity = {
       throw new Error(`after '${how}' the source's guest is ${context.guest.state}`);
     if (there) goOnWith(context, there);
     // Nobody has it: here it is still whole, and whoever knows that the destination is dead may let it run.
-    else if (!here) context.guest.resume();
+    else if (!here) {
+      context.guest.letGo();
+      context.guest.resume();
+    }
     await askWitness(context.guest);
   },
 };

@@ -28,7 +28,7 @@ export function controlMachine(
     ...runStateCommands(machine, name),
     ...cpuCommands(machine, definitions, hostCapabilities(maker.kvm)),
     ...migration.commands,
-    ...snapshotCommands(machine, jobs, maker),
+    ...snapshotCommands(machine, jobs, maker, migration),
     ...jobs.commands,
   });
   return migration;

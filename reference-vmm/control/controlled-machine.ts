@@ -57,9 +57,10 @@ export class ControlledMachine implements Disposable {
     return this.#state;
   }
 
-  /** Does nothing to a machine that stands still. */
+  /** Does nothing to a machine that stands still. Throws `QmpError` during a hand-over, as all below but `quit` do. */
   stop(): void {
     if (this.#state !== 'running') return;
+    this.#checkThatItIsHere();
     this.#live.pause();
     this.#state = 'paused';
     this.#emit('STOP');
@@ -70,6 +71,7 @@ export class ControlledMachine implements Disposable {
     if (this.#state === 'inmigrate') throw new QmpError('the machine waits for a migration');
     if (!RESUMABLE.has(this.#state)) throw new QmpError('Resetting the Virtual Machine is required');
     if (this.#state === 'running') return;
+    this.#checkThatItIsHere();
     this.#live.resume();
     this.#state = 'running';
     this.#emit('RESUME');
@@ -79,6 +81,7 @@ export class ControlledMachine implements Disposable {
   reset(): void {
     if (this.#state === 'postmigrate' || this.#state === 'inmigrate')
       throw new QmpError('the guest is not here: there is nothing to reset');
+    this.#checkThatItIsHere();
     this.#live.reset();
     if (!RESUMABLE.has(this.#state)) this.#state = 'paused';
     this.#emit('RESET', { guest: false, reason: 'host-qmp-system-reset' });
@@ -95,6 +98,7 @@ export class ControlledMachine implements Disposable {
   async whileStopped<T>(state: 'save-vm' | 'restore-vm', work: () => T | Promise<T>): Promise<T> {
     const before = this.#state;
     if (!RESUMABLE.has(before)) throw new QmpError(`the machine is in state '${before}'`);
+    this.#checkThatItIsHere();
     this.stop();
     this.#state = state;
     try {
@@ -106,6 +110,11 @@ export class ControlledMachine implements Disposable {
         if (before === 'running') this.cont();
       }
     }
+  }
+
+  /** What is done to the guest during its hand-over would be lost, or let it run twice. */
+  #checkThatItIsHere(): void {
+    if (this.#live.held) throw new QmpError('the guest is being handed over to another machine');
   }
 
   /** Puts another machine in the place of this one, which ends. Precondition: `whileStopped`. */

@@ -10,6 +10,7 @@ import { writeSnapshot } from '../snapshot/file.js';
 import { type RestoreOptions, restoreSnapshot } from '../snapshot/restore.js';
 import type { ControlledMachine } from './controlled-machine.js';
 import type { Jobs } from './jobs.js';
+import type { MigrationControl } from './migration-commands.js';
 import type { Shape } from './qmp-arguments.js';
 import { command, type QmpCommands } from './qmp-command.js';
 import { QmpError } from './qmp-error.js';
@@ -30,9 +31,16 @@ interface Given {
 const NODES: Shape = { 'job-id': 'string', tag: 'string', devices: { list: 'string' } };
 const STATE: Shape = { ...NODES, vmstate: 'string' };
 
-export function snapshotCommands(machine: ControlledMachine, jobs: Jobs, maker: MachineMaker): QmpCommands {
+export function snapshotCommands(
+  machine: ControlledMachine,
+  jobs: Jobs,
+  maker: MachineMaker,
+  migration: Pick<MigrationControl, 'isActive'>,
+): QmpCommands {
   const job = (type: string, takes: Shape, folderOf: (given: Given) => string, work: (file: string) => unknown) =>
     command(takes, (given: Given) => {
+      // A migration holds the machine that a load would put another in place of.
+      if (migration.isActive) throw new QmpError("There's a migration process in progress");
       const folder = folderOf(given);
       checkTag(given.tag);
       jobs.start(given['job-id'], type, async () => void (await work(fileIn(folder, given.tag))));

@@ -73,6 +73,49 @@ void t.test('a paused guest moves and stays paused', needsKvm, async (t) => {
   await runsOn(there);
 });
 
+void t.test('nobody lets a guest run, or resets it, here while and after it is handed over', needsKvm, async (t) => {
+  using kvm = openKvm();
+  using source = writer(kvm, 8);
+  await runsOn(source);
+  source.pause();
+  const refused = { code: 'guest-held' };
+  const tries = (): void => {
+    t.throws(() => source.resume(), refused);
+    t.throws(() => source.reset(), refused);
+  };
+  let underWay = 0;
+  const tamper = (chunk: Buffer): Buffer => {
+    if (source.held && underWay++ === 0) tries();
+    return chunk;
+  };
+  const { destination } = await migrate(source, realizer(kvm), { tamper });
+  if (destination.status === 'rejected' || destination.value.kind !== 'arrived')
+    return void t.fail('it did not arrive');
+  using there = destination.value.machine;
+  t.ok(underWay > 0);
+  tries();
+  t.ok(await standsStill(source));
+  t.equal(passOf(there), passOf(source));
+});
+
+void t.test('a guest that its owner stops while it is copied arrives stopped', needsKvm, async (t) => {
+  using kvm = openKvm();
+  using source = writer(kvm, 64);
+  await runsOn(source);
+  const progress = new MigrationProgress();
+  const tamper = (chunk: Buffer, to: 'destination' | 'source'): Buffer => {
+    if (progress.status === 'active' && to === 'destination') source.pause();
+    return chunk;
+  };
+  const slow = { ...parameters, 'max-bandwidth': 2_000_000, 'downtime-limit': 1 };
+  const { destination } = await migrate(source, realizer(kvm), { parameters: slow, progress, tamper });
+  if (destination.status === 'rejected' || destination.value.kind !== 'arrived')
+    return void t.fail('it did not arrive');
+  using there = destination.value.machine;
+  t.equal(there.state, 'paused');
+  t.equal(passOf(there), passOf(source));
+});
+
 void t.test('a guest whose memory is mapped from a snapshot moves whole', needsKvm, async (t) => {
   using kvm = openKvm();
   const file = `${t.testdir()}/snapshot`;

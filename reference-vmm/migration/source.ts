@@ -143,16 +143,22 @@ class Outgoing {
 
   async #copyAndStop(): Promise<void> {
     using log = this.#machine.openDirtyLog();
+    if (this.#machine.state === 'running') await this.#copyWhileItRuns(log);
+    // Its owner may have stopped it meanwhile.
     const ran = this.#machine.state === 'running';
-    if (ran) await this.#copyWhileItRuns(log);
     this.#progress.stop();
     this.#machine.pause();
     try {
       this.#machine.tellWaiting();
       this.#checkThatItLives();
+      // For ever, where the guest goes, or may have gone: its owner must not let it run here too.
+      this.#machine.hold();
       await this.#handOver(log, ran);
     } catch (error) {
-      if (ran && (error as MachineError).code !== 'migration-unknown') this.#resume();
+      if ((error as MachineError).code !== 'migration-unknown') {
+        this.#machine.letGo();
+        if (ran) this.#resume();
+      }
       throw error;
     }
   }
