@@ -101,5 +101,5 @@ export interface CellResult {
 }
 
 /** True where the verdict is not the predicted one and so counts as a break. */
-export const isUnexpected = (cell: CellResult): boolean =>
+export const isUnexpected = (cell: Pick<CellResult, 'verdict' | 'predicted'>): boolean =>
   cell.verdict !== 'skipped' && cell.verdict !== cell.predicted;

@@ -110,7 +110,8 @@ export function totalsOf(cells: readonly CellResult[]): Totals {
 const BREAKS: readonly Verdict[] = ['changed', 'dropped', 'crashed', 'hung'];
 
 /** True where a cell shows an ABI break or anything that was not predicted. */
-export const isBreak = (cell: CellResult): boolean => BREAKS.includes(cell.verdict) || isUnexpected(cell);
+export const isBreak = (cell: Pick<CellResult, 'verdict' | 'predicted'>): boolean =>
+  BREAKS.includes(cell.verdict) || isUnexpected(cell);
 
 /** A contract holds where nothing broke and at least `minIdentical` cells were identical on real kernels, without forced features. */
 export function conclude(cells: readonly CellResult[], minIdentical = 1): Conclusion {

@@ -8,6 +8,7 @@ import type { Host } from '../hosts/host.js';
 import { writeBundle } from '../reproduce/bundle.js';
 import { bundleCell } from '../reproduce/bundle-cell.js';
 import { bundleDumps } from '../reproduce/two-dumps.js';
+import { REFERENCE } from '../subjects/subject.js';
 import { openHosts } from './hosts.js';
 import { readInputText } from './input-text.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
@@ -110,6 +111,10 @@ async function openPath(
   cell: LoggedCell,
 ): Promise<AsyncDisposable & { readonly path: readonly Host[] | null }> {
   const none = { path: null, [Symbol.asyncDispose]: async () => {} };
+  if (cell.subject !== REFERENCE) {
+    warn(`the cell is of ${cell.subject}, whose guests are not run again: it is bundled as the log has it`);
+    return none;
+  }
   try {
     const opened = await openHosts([...new Set(cell.hosts)]);
     const path = cell.hosts.map((id) => opened.hosts.find((host) => host.summary.id === id));

@@ -3,13 +3,14 @@
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
-import { type CpuIdentity, identityFromJson } from '../../corpora/identity.js';
+import { type CpuIdentity, checkedIdentity } from '../../corpora/identity.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import { RECORDED } from '../../reports/result-log.js';
 import type { Host } from '../hosts/host.js';
 import { parseCapture } from '../hosts/recorded/open-capture.js';
 import { RecordedHost } from '../hosts/recorded/recorded-host.js';
 import { type RunOptions, runCell } from '../run/runner.js';
+import { REFERENCE } from '../subjects/subject.js';
 import type { BundleFiles, CellBundle } from './bundle.js';
 import { playOf } from './recorded-steps.js';
 import { type Outcome, outcomeOf } from './symptom.js';
@@ -40,6 +41,12 @@ export async function replay(
   { hosts, definitions, resolve, fault }: ReplayOn,
 ): Promise<Replay> {
   const { cell, options } = bundle;
+  if (cell.subject !== REFERENCE)
+    throw new InputError(
+      'other-subject',
+      `the cell is of ${cell.subject}, whose guests are not replayed: guest-abi verify --subject ${cell.subject.split(' > ').join(' --subject ')} --pair ${cell.pair} --scenario ${cell.scenario} runs it`,
+      { given: cell.subject },
+    );
   const path = hosts ? pathOver(cell.hosts, hosts) : await recordedPath(bundle, files);
   const steps = hosts ? undefined : files['steps.json'];
   const identity = identityOf(files, () => resolve(path[0]!.capabilities));
@@ -77,7 +84,11 @@ async function recordedPath({ cell, hosts }: CellBundle, files: BundleFiles): Pr
     const { host } = await parseCapture(Buffer.from(text), capture!);
     recorded.set(id, new RecordedHost(id.replace(RECORDED, ''), host));
   }
-  return cell.hosts.map((id) => recorded.get(id)!);
+  return cell.hosts.map((id) => {
+    const host = recorded.get(id);
+    if (!host) throw new InputError('bad-bundle', `the cell's host ${id} is none of the bundle's`, { given: id });
+    return host;
+  });
 }
 
 /** As the definitions have it; as it was bundled where they do not know the pair. */
@@ -86,6 +97,12 @@ function identityOf(files: BundleFiles, resolve: () => CpuIdentity): CpuIdentity
     return resolve();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    return identityFromJson(JSON.parse(files['identity.json']!) as Parameters<typeof identityFromJson>[0]);
+    const text = files['identity.json'];
+    if (text === undefined) throw error;
+    try {
+      return checkedIdentity(JSON.parse(text));
+    } catch (cause) {
+      throw new InputError('bad-bundle', `identity.json: ${(cause as Error).message}`, { cause });
+    }
   }
 }

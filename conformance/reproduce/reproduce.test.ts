@@ -5,7 +5,7 @@ import t from 'tap';
 import { builtInDefinitions } from '../../corpora/definitions.js';
 import { packageFile } from '../../corpora/package-root.js';
 import { parseSmp } from '../../corpora/smp.js';
-import type { Scenario } from '../../corpora/verdict.js';
+import { reason, type Scenario, type Verdict } from '../../corpora/verdict.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { parseLog } from '../../reports/result-log.js';
@@ -19,6 +19,7 @@ import { type CellBundle, readBundle, writeBundle } from './bundle.js';
 import { bundleCell } from './bundle-cell.js';
 import { smaller } from './minimise.js';
 import { replay } from './replay.js';
+import { outcomeOf } from './symptom.js';
 
 const folder = t.testdir();
 const PAIR = { machine: 'pc-i440fx-1.6', cpu: 'kvm64' } as const;
@@ -74,6 +75,19 @@ void t.test(
   },
 );
 
+void t.test('what shows otherwise is not mended, whatever was to be expected', async (t) => {
+  const told = (verdict: Verdict, predicted: Verdict, message: string) => ({
+    ...{ verdict, predicted },
+    reasons: [reason({ code: 'cpuid-changed', step: 'boot', leaf: message, message })],
+  });
+  const before = told('changed', 'identical', '0x00000001');
+  t.equal(outcomeOf(before, before), 'same');
+  t.equal(outcomeOf(before, told('changed', 'changed', '0x00000007')), 'different');
+  t.equal(outcomeOf(before, told('refused', 'identical', '0x00000001')), 'different');
+  t.equal(outcomeOf(before, told('refused', 'refused', '0x00000001')), 'cannot-tell');
+  t.equal(outcomeOf(before, { ...told('identical', 'identical', ''), reasons: [] }), 'fixed');
+});
+
 void t.test('smaller cells: fewer vCPUs, a shorter life, never the cell itself', async (t) => {
   const sizes = smaller({ smp: '8c4t2', hosts: ['a', 'b'], scenario: 'migrate' });
   t.same(
@@ -124,6 +138,15 @@ void t.test(
     t.match(await runCli(['bundle', log, '--pair', 'pc-1.0/qemu64', '--out', `${out}2`]), {
       code: 2,
       stderr: /no cell of the log/,
+    });
+
+    const ofQemu = join(folder, 'qemu.jsonl');
+    writeFileSync(ofQemu, readFileSync(log, 'utf8').replaceAll('"reference-vmm"', '"qemu-7.2"'));
+    const bundled = await runCli(['bundle', ofQemu, '--out', `${out}-qemu`]);
+    t.match(bundled, { code: 0, stderr: /of qemu-7\.2, whose guests are not run again/, stdout: /not run again/ });
+    t.match(await runCli(['reproduce', `${out}-qemu`, '--current']), {
+      code: 2,
+      stderr: /verify --subject qemu-7\.2 --pair pc-i440fx-2\.2\/Nehalem --scenario migrate runs it/,
     });
 
     const moved = join(folder, 'moved');

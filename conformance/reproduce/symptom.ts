@@ -1,5 +1,6 @@
 /** What a failure looks like, whatever step or host shows it: two runs show the same where their symptoms are equal. */
 import type { CellResult, Reason } from '../../corpora/verdict.js';
+import { isBreak } from '../../reports/result-log.js';
 
 type Told = Pick<CellResult, 'verdict' | 'predicted' | 'reasons'>;
 
@@ -16,6 +17,7 @@ export type Outcome = 'same' | 'different' | 'fixed' | 'cannot-tell';
 export function outcomeOf(before: Told, now: Told): Outcome {
   if (symptomOf(before) === symptomOf(now)) return 'same';
   if (now.verdict === 'identical') return 'fixed';
-  if (now.verdict !== now.predicted) return 'different';
+  // A change that was to be expected is one all the same.
+  if (isBreak(now)) return 'different';
   return now.verdict === 'refused' || now.verdict === 'skipped' ? 'cannot-tell' : 'fixed';
 }

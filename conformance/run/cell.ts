@@ -2,6 +2,7 @@
 import type { CpuIdentity } from '../../corpora/identity.js';
 import type { Scenario } from '../../corpora/verdict.js';
 import type { Host } from '../hosts/host.js';
+import { REFERENCE } from '../subjects/subject.js';
 
 /** A cell that has not run yet. */
 export interface Cell {
@@ -14,7 +15,7 @@ export interface Cell {
 
 /** The hypervisor of a cell, as results name it; `qemu-5.2 > qemu-7.2` where the guest goes from one to another. */
 export const subjectOf = ({ hosts }: Pick<Cell, 'hosts'>): string =>
-  [...new Set(hosts.map(({ subject }) => subject?.name ?? 'reference-vmm'))].join(' > ');
+  [...new Set(hosts.map(({ subject }) => subject?.name ?? REFERENCE))].join(' > ');
 
 /** What names a cell in logs: `pc-i440fx-2.3/Nehalem smp 1 on local: boot`. */
 export const cellName = (cell: Cell): string =>

@@ -12,7 +12,8 @@ export interface QemuSubject {
   readonly accel: Accelerator;
 }
 
-const REFERENCE = 'reference-vmm';
+/** The name of the subject that is no QEMU. */
+export const REFERENCE = 'reference-vmm';
 
 /** Null for the reference monitor. Throws `InputError` for a name of no known form. */
 export function parseSubject(text: string): QemuSubject | null {
