@@ -73,6 +73,13 @@ export class LiveMachine implements Disposable {
     return this.machine.memory;
   }
 
+  /** RAM from address 0 on, to be asked for anew after every wait. Throws `MachineError` `guest-ended` once the machine is disposed. */
+  get ram(): Uint8Array {
+    const [ram] = this.memory.regions;
+    if (!ram) throw new MachineError('guest-ended', 'the machine was disposed while somebody still used it');
+    return ram.bytes;
+  }
+
   /** Calls `listener` with each event. Gives what ends that. */
   onEvent(listener: (event: LiveEvent) => void): () => void {
     this.#listeners.add(listener);
@@ -84,6 +91,7 @@ export class LiveMachine implements Disposable {
     if (this.#state === 'running') return;
     this.#checkThatItIsHere();
     if (this.#state === 'ended') throw new Error('the machine has ended');
+    void this.ram;
     this.#state = 'running';
     this.#resumes += 1;
     this.machine.launch();
@@ -183,6 +191,7 @@ export class LiveMachine implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#state === 'running') this.#stand('ended');
+    this.#state = 'ended';
     this.#listeners.clear();
     this.machine[Symbol.dispose]();
   }

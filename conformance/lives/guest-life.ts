@@ -175,8 +175,8 @@ export class GuestLife implements AsyncDisposable {
     await this.#restoreOn(this.#place!.host, 'upgrade', this.#saved!);
   }
 
-  /** The guest moves to the host that `pick` names. Where that one refuses, it goes on where it is. */
-  async migrate(pick: number): Promise<void> {
+  /** The guest moves to the host that `pick` names. Where that one refuses, or where it is given up before the hand-over, it goes on where it is. */
+  async migrate(pick: number, giveUp?: 'cancelled' | 'cut'): Promise<void> {
     const source = this.#place!;
     const host = this.#hostAt(pick);
     const session = await host.open();
@@ -186,9 +186,13 @@ export class GuestLife implements AsyncDisposable {
       await session.agent.call('listen', { ...this.#request, socket }, DEADLINE_MS);
       const apart = host !== source.host;
       await using bridge = apart ? await bridgeSockets(source.session, session, socket) : null;
-      const sent = await source.session.agent.call('send', { socket: bridge?.path ?? socket }, DEADLINE_MS);
-      const isUnderWay = sent.kind === 'sent' || sent.kind === 'stayed';
-      const outcome = isUnderWay ? await session.agent.call('received', {}, DEADLINE_MS) : sent;
+      const how = { socket: bridge?.path ?? socket, ...(giveUp && { giveUp }) };
+      const sent = await source.session.agent.call('send', how, DEADLINE_MS);
+      if (sent.kind === 'stayed') {
+        this.#takeUnchanged(giveUp!, await this.#agent.call('command', { command: 'dump' }, DEADLINE_MS));
+        return;
+      }
+      const outcome = sent.kind === 'sent' ? await session.agent.call('received', {}, DEADLINE_MS) : sent;
       moved = outcome.kind === 'running';
       if (moved) this.#place = { host, session };
       this.#takeUnchanged('migrate', outcome, [source.host, host]);

@@ -111,15 +111,15 @@ class Incoming {
 
   /** Memory and state. Gives the reasons why it does not fit. */
   async #take(machine: LiveMachine, { identity }: Offer, notes: Reason[]): Promise<readonly Reason[]> {
-    const memory = machine.memory.regions[0]!.bytes;
     for (;;) {
       const section = await this.#link.receive([MESSAGE.pages, MESSAGE.machine], this.#silenceMs);
       if (section.type === MESSAGE.pages) {
-        receivePages(section.payload as Buffer, memory, this.#link.name);
+        receivePages(section.payload as Buffer, machine.ram, this.#link.name);
         continue;
       }
       const sections: Section[] = [section];
       for (const _ of identity.vcpus) sections.push(await this.#link.receive([MESSAGE.vcpu], this.#silenceMs));
+      refuseIfDisposed(machine);
       const core = readCore(identity, sections, this.#link.name, MEMORY_LIMIT);
       return orReasons(() => machine.machine.loadCore(core, () => undefined, notes));
     }
@@ -129,6 +129,7 @@ class Incoming {
   async #run(machine: LiveMachine): Promise<void> {
     const go = await this.#link.receive([MESSAGE.go], this.#silenceMs);
     this.#onRun();
+    refuseIfDisposed(machine);
     if (go.payload[0]) machine.resume();
     try {
       await this.#link.send(MESSAGE.running, new Uint8Array(0), this.#silenceMs);
@@ -160,4 +161,9 @@ function orReasons<T>(take: () => T): T | readonly Reason[] {
 function toReasons({ code, message }: GuestAbiError): readonly Reason[] {
   const requirement = requirementOf(code) ?? 'ABI-STATE-002';
   return [reason({ code, requirement, step: 'destination', message })];
+}
+
+/** Throws `MachineError` `guest-ended`: whoever made the machine may end it while this waits for the source. */
+function refuseIfDisposed(machine: LiveMachine): void {
+  void machine.ram;
 }

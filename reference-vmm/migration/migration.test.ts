@@ -60,6 +60,32 @@ void t.test(
   },
 );
 
+void t.test(
+  'a side that its owner disposes of under way ends with an error, and touches no memory that is gone',
+  needsKvm,
+  async (t) => {
+    for (const side of ['destination', 'source'] as const)
+      for (const stage of [2, 3]) {
+        using kvm = openKvm();
+        using there = openKvm();
+        using source = writer(kvm, 64);
+        await runsOn(source);
+        let chunks = 0;
+        const ends = await migrate(source, realizer(there), {
+          parameters: { ...parameters, 'silence-limit': 500, 'max-bandwidth': 1_000_000 },
+          tamper: (chunk, to) => {
+            if (to === 'destination' && ++chunks === stage) (side === 'source' ? source : there)[Symbol.dispose]();
+            return chunk;
+          },
+        });
+        t.equal(ends.source.status, 'rejected', `${side} gone at ${stage}: source`);
+        t.equal(ends.destination.status, 'rejected', `${side} gone at ${stage}: destination`);
+        t.match((ends[side] as PromiseRejectedResult).reason, { code: /^(guest-ended|migration-link)$/ });
+        if (side === 'destination') await runsOn(source);
+      }
+  },
+);
+
 void t.test('a paused guest moves and stays paused', needsKvm, async (t) => {
   using kvm = openKvm();
   using source = writer(kvm, 8);

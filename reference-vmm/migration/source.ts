@@ -114,11 +114,11 @@ class Outgoing {
   }
 
   get #ram(): Uint8Array {
-    return this.#machine.memory.regions[0]!.bytes;
+    return this.#machine.ram;
   }
 
   get #pages(): number {
-    return this.#machine.memory.regions[0]!.bytes.length / PAGE_BYTES;
+    return this.#ram.length / PAGE_BYTES;
   }
 
   async run(): Promise<MigrationEnd> {
@@ -163,12 +163,15 @@ class Outgoing {
     }
   }
 
-  /** Unless it ended. */
+  /** Unless it ended, or was disposed with its KVM. */
   #resume(): void {
-    if (this.#machine.state === 'paused') this.#machine.resume();
+    const { state, memory } = this.#machine;
+    if (state === 'paused' && memory.regions.length > 0) this.#machine.resume();
   }
 
+  /** Whoever owns the machine may end it during any wait. */
   #checkThatItLives(): void {
+    void this.#machine.ram;
     if (this.#machine.state === 'ended')
       throw new MachineError('guest-ended', 'the guest ended while it was being migrated: nothing was handed over');
   }
@@ -202,6 +205,7 @@ class Outgoing {
 
   /** Takes the log into `#written`. Gives the number of pages that stand there. */
   #collect(log: DirtyLog): number {
+    this.#checkThatItLives();
     const noted = log.take();
     // The first time all pages are noted, and a reset loads the image past the log.
     if (this.#machine.resets === this.#resets)
@@ -244,6 +248,7 @@ class Outgoing {
   async #handOver(log: DirtyLog, ran: boolean): Promise<void> {
     this.#collect(log);
     await this.#sendWritten(false);
+    this.#checkThatItLives();
     for (const { type, payload } of coreSections(this.#machine.saveCore())) await this.#send(type, payload);
     this.#notes = await this.#answer(MESSAGE.loaded);
     this.#onHandOver();
