@@ -22,7 +22,7 @@ export function gateText(result: GateResult, options: GateTextOptions): string {
     ...addedLines(result.added, options.verbose),
     ...bootLines(options.boots),
     ...result.notes.map((note) => `note    ${note}`),
-    conclusionText(result),
+    conclusionText(result, options.boots),
   ].join('\n');
 }
 

@@ -29,7 +29,7 @@ const EXITS: Readonly<Record<ReturnType<typeof concludeGate>, ExitCode>> = {
 export async function gate(options: GateOptions): Promise<ExitCode> {
   const gated = await gateSides(options);
   await report(options, gated, definitionsOf(options.corpora).machineIndex.machines);
-  return EXITS[concludeGate(gated.result)];
+  return EXITS[concludeGate(gated.result, gated.boots)];
 }
 
 /** @param order all machine types, oldest first */
@@ -38,12 +38,12 @@ async function report(options: GateOptions, { result, patch, boots }: Gated, ord
   const text = (): string => gateText(result, { verbose, order, boots });
   if (json || format === 'json') {
     const more = { ...(boots ? { boots } : {}), ...(fix ? { patch } : {}) };
-    printJson('gate', { conclusion: concludeGate(result), ...result, ...more });
+    printJson('gate', { conclusion: concludeGate(result, boots), ...result, ...more });
   } else if (fix) {
     // The patch alone on stdout, for `git apply`.
     process.stderr.write(`${text()}\n`);
     if (patch) print(patch);
     else if (result.findings.length > 0) warn('there is no patch: no definition of the worktree is at fault');
   } else if (format === 'text') print(text());
-  else print((await checkReporter(format))(gateChecks(result, PACKAGE_VERSION, order)));
+  else print((await checkReporter(format))(gateChecks(result, PACKAGE_VERSION, order, boots)));
 }

@@ -1,24 +1,32 @@
 /** A gate's result as the checks that CI systems are told: one that failed for each cause, one that passed for each model that held. */
+import type { CellResult } from '../../corpora/verdict.js';
 import type { Check, CheckReport } from '../../reports/checks.js';
 import { reasonLines } from '../../reports/reasons.js';
+import { isBreak } from '../../reports/result-log.js';
 import { machineRanges } from './machine-ranges.js';
-import { concludeGate, conclusionText, type GateFinding, type GateResult, sameCause } from './result.js';
+import { type Boots, concludeGate, conclusionText, type GateFinding, type GateResult, sameCause } from './result.js';
 
 /** @param order all machine types, oldest first */
-export function gateChecks(result: GateResult, version: string, order: readonly string[]): CheckReport {
-  const conclusion = concludeGate(result);
+export function gateChecks(
+  result: GateResult,
+  version: string,
+  order: readonly string[],
+  boots: Boots = null,
+): CheckReport {
+  const conclusion = concludeGate(result, boots);
   return {
     title: 'guest-abi gate',
     version,
     startedAt: '',
     conclusion: conclusion === 'nothing-compared' ? 'nothing-verified' : conclusion,
-    summary: conclusionText(result),
+    summary: conclusionText(result, boots),
     facts: [
       ['base', result.base],
       ['head', result.head],
     ],
     checks: [
       ...sameCause(result.findings).map((group) => failedCheck(group, order)),
+      ...(boots ?? []).filter(isBreak).map(bootCheck),
       ...result.held.map(({ model, pairs }) => heldCheck(model, pairs)),
       ...(conclusion === 'nothing-compared' ? [nothingCheck(result)] : []),
     ],
@@ -52,6 +60,12 @@ function failedCheck(group: readonly GateFinding[], order: readonly string[]): C
     ms: 0,
   };
 }
+
+const bootCheck = ({ pair, hosts, verdict, predicted, reasons, ms }: CellResult): Check => ({
+  ...{ group: GROUP, name: `${pair} booted on ${hosts.join(' > ')}`, outcome: 'failed', verdict },
+  summary: `${verdict}, predicted ${predicted}: ${reasonLines(reasons)[0] ?? 'no reason was told'}`,
+  ...{ reasons, place: null, ms },
+});
 
 const heldCheck = (model: string, pairs: number): Check => ({
   ...{ group: GROUP, name: `${model}: ${pairs} released pairs`, outcome: 'passed', verdict: 'unchanged' },

@@ -1,6 +1,7 @@
 /** What a gate found: pairs whose guests would see something else, grouped by what did it. Every output of the gate is made from this. */
 import type { PropertyValue } from '../../corpora/definitions.js';
-import type { Reason } from '../../corpora/verdict.js';
+import type { CellResult, Reason } from '../../corpora/verdict.js';
+import { isBreak } from '../../reports/result-log.js';
 
 /** What happened to released pairs. */
 export const CHANGE_KINDS = [
@@ -55,6 +56,9 @@ export interface GateFinding {
   readonly fix: readonly CompatLine[];
 }
 
+/** What became of affected pairs on real hosts; null where no host was given. */
+export type Boots = readonly CellResult[] | null;
+
 export type GateConclusion = 'holds' | 'broken' | 'nothing-compared';
 
 /** The subject of most gates. */
@@ -76,8 +80,9 @@ export interface GateResult {
   readonly notes: readonly string[];
 }
 
-export const concludeGate = ({ totals, findings }: GateResult): GateConclusion => {
-  if (findings.length > 0) return 'broken';
+/** @param boots of affected pairs; a guest of new definitions that does not see its CPU breaks the gate, whatever the tables say */
+export const concludeGate = ({ totals, findings }: GateResult, boots: Boots = null): GateConclusion => {
+  if (findings.length > 0 || boots?.some(isBreak)) return 'broken';
   return totals.unchanged > 0 ? 'holds' : 'nothing-compared';
 };
 
@@ -87,10 +92,12 @@ const WORDS: Readonly<Record<GateConclusion, string>> = {
   'nothing-compared': 'Nothing compared',
 };
 
-/** `BROKEN: 12970 released pairs unchanged, 474 broken, 0 new` */
-export function conclusionText(result: GateResult): string {
+/** `BROKEN: 12970 released pairs unchanged, 474 broken, 0 new, 1 boot broke` */
+export function conclusionText(result: GateResult, boots: Boots = null): string {
   const { unchanged, broken, added } = result.totals;
-  return `${WORDS[concludeGate(result)]}: ${unchanged} ${result.subject} unchanged, ${broken} broken, ${added} new`;
+  const broke = boots?.filter(isBreak).length ?? 0;
+  const more = broke > 0 ? `, ${broke} boot${broke === 1 ? '' : 's'} broke` : '';
+  return `${WORDS[concludeGate(result, boots)]}: ${unchanged} ${result.subject} unchanged, ${broken} broken, ${added} new${more}`;
 }
 
 /** Findings that have one cause, the widest first: tables differ between machine types, and so do the findings. */
