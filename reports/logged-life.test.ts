@@ -76,3 +76,17 @@ void t.test(
     refuse(lines.filter((_, i) => i !== first).join('\n'), /names a table that the log does not hold/);
   },
 );
+
+void t.test('a field that is not what reports take it for: refused with the line and the field', async (t) => {
+  const bad = (change: object, message: RegExp) =>
+    t.throws(() => parseLog(logText({ ...logOf([]), tables, cells: [{ ...cell({}), ...change }] }), 'run.jsonl'), {
+      code: 'bad-result-log',
+      message,
+    });
+  bad({ pair: 1 }, /^run\.jsonl:\d+: 'pair' of the cell is 1, no text/);
+  bad({ hosts: 'local' }, /'hosts' of the cell is "local", no list/);
+  bad({ forced: null }, /'forced' of the cell is null/);
+  bad({ reasons: [{ code: 'x', step: 'boot' }] }, /'message' of one of 'reasons' of the cell is nothing/);
+  bad({ ms: -1 }, /'ms' of the cell is -1/);
+  bad({ life: { expected: [] } }, /'steps' of 'life' of the cell is nothing/);
+});

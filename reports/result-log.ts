@@ -1,6 +1,7 @@
 /** The result log: versioned JSON lines, written as results come; every report is made from it. */
 import { InputError } from '../corpora/errors.js';
 import { type CellResult, isUnexpected, VERDICTS, type Verdict } from '../corpora/verdict.js';
+import { checkLine } from './checked-line.js';
 import {
   cpuidRowOf,
   type Digest,
@@ -209,6 +210,11 @@ function parseLine(line: string, name: string, number: number): LogLine {
   if (!fields) throw bad('not a line of a guest-abi result log');
   const missing = fields.find((field) => !Object.hasOwn(value as object, field));
   if (missing) throw bad(`'${type as string}' line without '${missing}'`);
+  try {
+    checkLine(type as string, value);
+  } catch (error) {
+    throw bad((error as Error).message);
+  }
   const verdicts: readonly string[] = VERDICTS;
   const cell = value as CellResult;
   if (type === 'cell' && !(verdicts.includes(cell.verdict) && verdicts.includes(cell.predicted)))
