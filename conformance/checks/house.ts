@@ -27,3 +27,16 @@ export const filesIntroduceThemselves: Check = {
       .filter(({ file, text }) => !file.endsWith('.test.ts') && !/^(#!.*\n)?\/\*\*/.test(text))
       .map(({ file }) => `${file} does not`),
 };
+
+const DECISIONS = 'docs/decisions';
+
+export const decisionsAreNumbered: Check = {
+  name: 'every decision has a number of its own',
+  run: () => {
+    const files = readdirSync(packageFile(DECISIONS)).sort();
+    const numbers = files.map((file) => /^(\d{4})-[a-z0-9-]+\.md$/.exec(file)?.[1]);
+    return files
+      .filter((_, i) => numbers[i] === undefined || numbers.indexOf(numbers[i]) !== i)
+      .map((file) => `${DECISIONS}/${file} has none, or another's`);
+  },
+};

@@ -2,7 +2,7 @@
 import type { Check } from './check.js';
 import { contractsAreCanonical, msrContractsAreCanonical } from './contracts.js';
 import { definitionsAreCanonical } from './definitions.js';
-import { filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
+import { decisionsAreNumbered, filesIntroduceThemselves, koffiIsWalledIn } from './house.js';
 import { msrDictionaryHolds } from './msrs.js';
 import { regressionsHold } from './regressions.js';
 import { requirementsHold } from './requirements.js';
@@ -18,6 +18,7 @@ const CHECKS: readonly Check[] = [
   regressionsHold,
   koffiIsWalledIn,
   filesIntroduceThemselves,
+  decisionsAreNumbered,
 ];
 
 for (const { name, run } of CHECKS) {
