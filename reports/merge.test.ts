@@ -31,8 +31,13 @@ void t.test('logs of other versions, options, hosts, or with another result for 
   refused({ ...first, hosts: [{ ...first.hosts[0]!, kernel: '5.10' }] }, /host local is 6\.12 .* and 5\.10/);
   refused(
     logOf([{ ...A, verdict: 'changed' }], { allowAltered: false }),
-    /boot is identical in one and changed in the other/,
+    /boot is identical in one and changed, predicted identical in the other/,
   );
+  refused(
+    logOf([{ ...A, predicted: 'refused' }], { allowAltered: false }),
+    /identical, predicted refused in the other/,
+  );
+  refused(logOf([{ ...A, forced: ['aes'] }], { allowAltered: false }), /identical, with aes forced in the other/);
 });
 
 void t.test('two logs: what ends otherwise, for the same or for other reasons, is told', async (t) => {

@@ -31,9 +31,9 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
     }
     for (const cell of log.cells) {
       const before = cells.get(cellKey(cell));
-      if (before && before.cell.verdict !== cell.verdict)
+      if (before && verdictText(before.cell) !== verdictText(cell))
         throw differ(
-          `${before.from} and ${name}: ${titleOf(cell)} is ${before.cell.verdict} in one and ${cell.verdict} in the other`,
+          `${before.from} and ${name}: ${titleOf(cell)} is ${verdictText(before.cell)} in one and ${verdictText(cell)} in the other`,
         );
       if (!before) cells.set(cellKey(cell), { from: name, cell });
     }
@@ -47,6 +47,14 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
     complete: logs.every(({ log }) => log.complete),
   };
 }
+
+/** `refused`, `refused, predicted identical, with aes forced`. */
+const verdictText = ({ verdict, predicted, forced }: CellResult): string =>
+  [
+    verdict,
+    ...(predicted === verdict ? [] : [`predicted ${predicted}`]),
+    ...(forced.length > 0 ? [`with ${forced.join(' ')} forced`] : []),
+  ].join(', ');
 
 const differ = (why: string): InputError => new InputError('logs-differ', `logs of different runs: ${why}`);
 const about = ({ kernel, module, cpu }: HostSummary): string => `${kernel} ${module} ${cpu}`;
