@@ -100,6 +100,17 @@ export interface CellResult {
   readonly ms: number;
 }
 
-/** True where the verdict is not the predicted one and so counts as a break. */
-export const isUnexpected = (cell: Pick<CellResult, 'verdict' | 'predicted'>): boolean =>
-  cell.verdict !== 'skipped' && cell.verdict !== cell.predicted;
+/** The code that a refusal carries where another was predicted: the host refuses, and none of its reasons is one that it was to have. */
+export const REFUSED_OTHERWISE = 'refused-otherwise';
+
+/** True where the verdict, or why it was a refusal, is not what was predicted, and so counts as a break. */
+export const isUnexpected = ({
+  verdict,
+  predicted,
+  reasons,
+}: Pick<CellResult, 'verdict' | 'predicted' | 'reasons'>): boolean =>
+  verdict !== 'skipped' && (verdict !== predicted || reasons.some(({ code }) => code === REFUSED_OTHERWISE));
+
+/** What was predicted of a cell that is unexpected: `identical`, `refused for other reasons`. */
+export const expectedWord = ({ verdict, predicted }: Pick<CellResult, 'verdict' | 'predicted'>): string =>
+  predicted === verdict ? `${predicted} for other reasons` : predicted;

@@ -1,6 +1,6 @@
 /** Checks: what the formats of CI systems can tell. A result log becomes checks here; the gate makes its own; one reporter per format shows them. */
 import { parsePair } from '../corpora/pair.js';
-import type { CellResult, Reason, Verdict } from '../corpora/verdict.js';
+import { type CellResult, expectedWord, isUnexpected, type Reason, type Verdict } from '../corpora/verdict.js';
 import { findingLines, reasonLines } from './reasons.js';
 import { type Conclusion, conclude, isBreak, isRecorded, type ResultLog } from './result-log.js';
 import { conclusionLine } from './text.js';
@@ -107,8 +107,8 @@ function summaryOf(cell: CellResult): string {
   return `${word}${first ? `: ${first}` : ''}${more.length > 0 ? ` (and ${more.length} more)` : ''}`;
 }
 
-const noteOf = ({ verdict, predicted }: CellResult): string =>
-  verdict === predicted || verdict === 'skipped' ? (NOTE[verdict] ?? verdict) : `${verdict}, predicted ${predicted}`;
+const noteOf = (cell: CellResult): string =>
+  isUnexpected(cell) ? `${cell.verdict}, predicted ${expectedWord(cell)}` : (NOTE[cell.verdict] ?? cell.verdict);
 
 /** CI systems call a run of nothing but skips green. */
 function runChecks(log: ResultLog, conclusion: Conclusion, summary: string): Check[] {

@@ -97,7 +97,7 @@ export function totalsOf(cells: readonly CellResult[]): Totals {
     return cell.forced.length > 0 ? forced : byVerdict;
   };
   for (const cell of cells) countOf(cell)[cell.verdict]++;
-  const refused = cells.filter((cell) => cell.verdict === 'refused' && cell.predicted === 'refused');
+  const refused = cells.filter((cell) => cell.verdict === 'refused' && !isUnexpected(cell));
   return {
     cells: cells.length,
     byVerdict,
@@ -111,7 +111,7 @@ export function totalsOf(cells: readonly CellResult[]): Totals {
 const BREAKS: readonly Verdict[] = ['changed', 'dropped', 'crashed', 'hung'];
 
 /** True where a cell shows an ABI break or anything that was not predicted. */
-export const isBreak = (cell: Pick<CellResult, 'verdict' | 'predicted'>): boolean =>
+export const isBreak = (cell: Pick<CellResult, 'verdict' | 'predicted' | 'reasons'>): boolean =>
   BREAKS.includes(cell.verdict) || isUnexpected(cell);
 
 /** A contract holds where nothing broke and at least `minIdentical` cells were identical on real kernels, without forced features. */

@@ -1,6 +1,6 @@
 /** The text report: hosts, the table of verdicts, reasons under each row, and what it all means. */
 import { styleText } from 'node:util';
-import type { CellResult, Verdict } from '../corpora/verdict.js';
+import { type CellResult, expectedWord, isUnexpected, type Verdict } from '../corpora/verdict.js';
 import { findingLines, nameLines } from './reasons.js';
 import { conclude, type HostSummary, type ResultLog, totalsOf } from './result-log.js';
 import { summarize, type TableRow, verdictTable } from './table.js';
@@ -87,7 +87,7 @@ function rowReasons(row: TableRow, verbose: boolean): string[] {
 
 const predictedNote = (cell: CellResult): string => {
   if (cell.verdict === 'skipped') return '';
-  return cell.predicted === cell.verdict ? ' (as predicted)' : ` (UNEXPECTED: predicted ${cell.predicted})`;
+  return isUnexpected(cell) ? ` (UNEXPECTED: predicted ${expectedWord(cell)})` : ' (as predicted)';
 };
 
 /** `Holds: 18 identical, 7 refused as predicted, 0 changed` */

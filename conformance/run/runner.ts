@@ -21,6 +21,7 @@ import { type Cell, cellName, subjectOf } from './cell.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
 import { type Judgement, judge } from './judge.js';
 import { predict } from './predict.js';
+import { refusedOtherwise } from './refusals.js';
 
 export interface RunOptions {
   readonly allowAltered: boolean;
@@ -143,6 +144,7 @@ function mixedPath({ hosts }: Cell): Judgement | null {
 }
 
 function resultOf(cell: Cell, judgement: Judgement, evidence: string, options: RunOptions, ms: number): CellResult {
+  const prediction = predict(cell, options);
   return {
     pair: cell.identity.pair,
     smp: cell.smp,
@@ -150,10 +152,10 @@ function resultOf(cell: Cell, judgement: Judgement, evidence: string, options: R
     hosts: cell.hosts.map((host) => host.summary.id),
     scenario: cell.scenario,
     verdict: judgement.verdict,
-    predicted: predict(cell, options).verdict,
+    predicted: prediction.verdict,
     forced: judgement.forced,
     evidence,
-    reasons: judgement.reasons,
+    reasons: [...refusedOtherwise(judgement, prediction), ...judgement.reasons],
     ms: Math.round(ms),
   };
 }

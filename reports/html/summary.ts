@@ -1,5 +1,5 @@
 /** The page's first part, which needs no script: does the contract hold, where not, and on what it was run. */
-import type { CellResult } from '../../corpora/verdict.js';
+import { type CellResult, expectedWord, isUnexpected } from '../../corpora/verdict.js';
 import { groupBy } from '../checks.js';
 import { findingLines } from '../reasons.js';
 import { conclude, isBreak, type LoggedCell, type ResultLog } from '../result-log.js';
@@ -67,11 +67,10 @@ function cause(own: readonly { readonly cell: LoggedCell; readonly at: number }[
   const lines = findingLines(cell.reasons);
   const more = lines.length - MOST_LINES;
   const word = statusId(cell);
-  const expected =
-    cell.predicted === cell.verdict
-      ? ''
-      : ` <span class="muted">${word === 'unexpected' ? `${cell.verdict}, ` : ''}predicted ${cell.predicted}</span>`;
-  return `<li><p><span class="badge s-${word}">${word}</span> <strong>${escapeHtml(affected(own.map((one) => one.cell)))}</strong>${expected}</p>
+  const unexpected = isUnexpected(cell)
+    ? ` <span class="muted">${word === 'unexpected' ? `${cell.verdict}, ` : ''}predicted ${expectedWord(cell)}</span>`
+    : '';
+  return `<li><p><span class="badge s-${word}">${word}</span> <strong>${escapeHtml(affected(own.map((one) => one.cell)))}</strong>${unexpected}</p>
 <ul class="findings">${lines
     .slice(0, MOST_LINES)
     .map((line) => `<li>${escapeHtml(line)}</li>`)
