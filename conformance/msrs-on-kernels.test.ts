@@ -15,6 +15,9 @@ import { openLabHosts } from './hosts/lab/pool.js';
 import { MSR_RANGES } from './msr-writes.js';
 import { msrExpectation } from './probe-msrs.js';
 
+// Emulated hosts on a busy machine.
+t.setTimeout(600_000);
+
 const MACHINE = 'pc-i440fx-7.2';
 /** The oldest, a middle and the newest kernel of the cache, on the lab's richest CPU. */
 const HOSTS = 3;

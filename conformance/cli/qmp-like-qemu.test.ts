@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { builtInDefinitions } from '../../corpora/definitions.js';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { expandModel } from '../../reference-vmm/control/cpu-model-info.js';
 import { featureWords } from '../../reference-vmm/control/feature-words.js';
 import { resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
@@ -12,7 +13,7 @@ import { cachedQemu } from '../packages/qemu-trees.js';
 import { RunMachine, writerImage } from './run-machine.js';
 
 const qemu = await cachedQemu('11.1');
-const folder = t.testdir();
+const folder = shortFolder(t);
 const needsQemu = { skip: !qemu && 'QEMU 11.1 is not in the cache' };
 const needsBoth = { skip: needsQemu.skip || needsKvm.skip };
 const MACHINE = 'pc-i440fx-11.1';

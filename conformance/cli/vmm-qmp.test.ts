@@ -4,12 +4,13 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import type { QmpClient, QmpEvent } from '../import/qmp-client.js';
 import { runCli } from './run-cli.js';
 import { PAIR_OPTIONS, RunMachine, writerImage } from './run-machine.js';
 
-const folder = t.testdir();
+const folder = shortFolder(t);
 const socket = join(folder, 'qmp');
 const image = writerImage(folder);
 const start = (...args: readonly string[]) => RunMachine.start(socket, [...PAIR_OPTIONS, '--kernel', image, ...args]);

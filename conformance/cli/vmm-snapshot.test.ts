@@ -2,11 +2,12 @@
 import { existsSync, readdirSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { runCli } from './run-cli.js';
 import { PAIR_OPTIONS, RunMachine, writerImage } from './run-machine.js';
 
-const folder = t.testdir();
+const folder = shortFolder(t);
 const socket = join(folder, 'qmp');
 const snapshot = (...args: readonly string[]) => runCli(['vmm', 'snapshot', ...args]);
 const QMP = ['--qmp', `unix:${socket}`] as const;

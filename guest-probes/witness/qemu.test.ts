@@ -6,6 +6,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { COMMAND, SHUTDOWN_CODE } from '../../corpora/probe-abi.js';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { encodeWitnessRequest, WITNESS_COMMAND, type WitnessRequest } from '../../corpora/witness-abi.js';
 import { probeImagePath } from '../images.js';
 import { RecordAssembler } from '../record-assembler.js';
@@ -26,7 +27,7 @@ const REQUEST: WitnessRequest = {
 
 /** Boots the witness under TCG. `send` writes to COM1, `round` too, and gives the next record of each vCPU. */
 async function boot(t: Test, request: WitnessRequest | null, smp: string) {
-  const folder = t.testdir({});
+  const folder = shortFolder(t);
   const [module, com1] = [join(folder, 'request'), join(folder, 'com1')];
   const server = createServer().listen(com1);
   await once(server, 'listening');

@@ -1,24 +1,17 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { createServer, connect as netConnect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t from 'tap';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { readTlsFolder } from './tls.js';
 import { makeTlsFolder } from './tls-fixture.js';
 import { connectMigration, listenForMigration, type TransportOptions } from './transport.js';
 import { parseMigrationUri } from './uri.js';
 
 const noOpenssl = { skip: spawnSync('openssl', ['version']).status !== 0 && 'no openssl to make certificates with' };
-
-/** Not `t.testdir`: a socket's path is short. */
-function newFolder(t: { teardown(work: () => void): void }): string {
-  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-transport-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 
 /** Sends a byte each way. */
 async function talk(one: Duplex, other: Duplex): Promise<string> {
@@ -40,14 +33,14 @@ async function throughBoth(uri: string, source: TransportOptions = {}, destinati
 }
 
 void t.test('unix and tcp sockets carry both ways', async (t) => {
-  const path = join(newFolder(t), 'a.sock');
+  const path = join(shortFolder(t), 'a.sock');
   t.equal(await throughBoth(`unix:${path}`), 'ab');
   t.notOk(existsSync(path), 'the socket file is gone');
   t.equal(await throughBoth('tcp:127.0.0.1:0'), 'ab');
 });
 
 void t.test('an inherited socket and a command carry both ways', async (t) => {
-  const path = join(newFolder(t), 'a.sock');
+  const path = join(shortFolder(t), 'a.sock');
   const server = createServer().listen(path);
   await once(server, 'listening');
   const far = netConnect(path);
@@ -88,7 +81,7 @@ void t.test('what is no socket, and no URI, is refused by name', async (t) => {
 });
 
 void t.test('nobody there, nobody coming, and a path that cannot be', async (t) => {
-  const folder = newFolder(t);
+  const folder = shortFolder(t);
   await t.rejects(connectMigration(`unix:${join(folder, 'none')}`), { code: 'migration-link', exitCode: 3 });
   const { connection } = await listenForMigration(`unix:${join(folder, 'a')}`, { deadlineMs: 50 });
   await t.rejects(connection, { code: 'migration-link', message: /nothing came/ });
@@ -99,7 +92,7 @@ void t.test('nobody there, nobody coming, and a path that cannot be', async (t) 
 });
 
 void t.test('the socket file of a process that died is taken over, that of a living one is not', async (t) => {
-  const uri = `unix:${join(newFolder(t), 'a.sock')}`;
+  const uri = `unix:${join(shortFolder(t), 'a.sock')}`;
   const script = `require('net').createServer().listen(${JSON.stringify(uri.slice(5))}, () => process.kill(process.pid, 'SIGKILL'))`;
   spawnSync(process.execPath, ['-e', script], { env: {} });
   t.ok(existsSync(uri.slice(5)), 'it is there');
@@ -110,7 +103,7 @@ void t.test('the socket file of a process that died is taken over, that of a liv
 });
 
 void t.test('over TLS both sides must show a certificate of the one CA', noOpenssl, async (t) => {
-  const folder = newFolder(t);
+  const folder = shortFolder(t);
   const [ours, others] = ['ours', 'others'].map((name) => join(folder, name)) as [string, string];
   for (const made of [ours, others]) {
     mkdirSync(made);

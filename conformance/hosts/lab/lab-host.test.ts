@@ -14,6 +14,9 @@ import type { AgentSession, Host } from '../host.js';
 import type { LabHost } from './lab-host.js';
 import { openLabHosts } from './pool.js';
 
+// Emulated hosts on a busy machine.
+t.setTimeout(600_000);
+
 /** A folder for this test alone, so that what is left in it is ours. */
 process.env.TMPDIR = mkdtempSync(join(tmpdir(), 'lab-test-'));
 t.teardown(() => rmSync(process.env.TMPDIR!, { recursive: true, force: true }));
