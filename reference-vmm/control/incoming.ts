@@ -1,6 +1,7 @@
 /** A machine that waits for its guest: `--incoming` and `migrate-incoming`. */
 import { GuestAbiError } from '../../corpora/errors.js';
 import { reason } from '../../corpora/verdict.js';
+import { prepareThreads } from '../kvm/vcpu-threads.js';
 import { migrateIn, type Realizer } from '../migration/destination.js';
 import { rehearseReceiving } from '../migration/rehearsal.js';
 import { readTlsFolder } from '../migration/tls.js';
@@ -16,6 +17,7 @@ const WAIT_MS = 2 ** 31 - 1;
  */
 export async function takeIncoming(machine: ControlledMachine, uri: string, tlsCreds = ''): Promise<string> {
   rehearseReceiving(machine.live);
+  await prepareThreads(machine.live.identity.vcpus.length);
   const tls = tlsCreds ? { tls: readTlsFolder(tlsCreds, 'server') } : {};
   const listening = await listenForMigration(uri, { deadlineMs: WAIT_MS, ...tls });
   void (async () => {

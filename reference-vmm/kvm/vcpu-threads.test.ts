@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { CONTROL, controlWords, landingWord } from './vcpu-thread-words.js';
+import { prepareThreads, VcpuThread } from './vcpu-threads.js';
 
 void t.test('a thread runs once for each launch, however often it is woken', async (t) => {
   const [control, landings] = [controlWords(), landingWord()];
@@ -29,5 +30,24 @@ void t.test('a thread runs once for each launch, however often it is woken', asy
   launch(-1);
   const [code] = (await new Promise((resolve) => worker.once('exit', (...ended) => resolve(ended)))) as [number];
   t.equal(code, 0);
+  closeSync(fd);
+});
+
+void t.test('threads that were prepared run at once, and serve again', async (t) => {
+  const fd = openSync('/dev/null', 'r');
+  const ENOTTY = 25;
+  let first: VcpuThread[] = [];
+  for (const round of [1, 2]) {
+    await prepareThreads(2);
+    const taken = [VcpuThread.take(), VcpuThread.take()];
+    for (const thread of taken) thread.launch(fd);
+    t.same(
+      taken.map((thread) => thread.land()),
+      [ENOTTY, ENOTTY],
+    );
+    if (round === 1) first = taken;
+    else t.same(new Set(taken), new Set(first));
+    for (const thread of taken) thread.give();
+  }
   closeSync(fd);
 });

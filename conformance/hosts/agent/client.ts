@@ -5,6 +5,12 @@ import { PACKAGE_VERSION } from '../../version.js';
 import { linesOf } from './lines.js';
 import { helloSchema, OPERATIONS, type Operation, type Params, type Result, replySchema } from './protocol.js';
 
+/**
+ * Milliseconds for an answer: more than an agent gives its own parts, so that it says itself what was late. In an emulated host on a busy machine
+ * the threads of a guest's vCPUs take 20 s to start.
+ */
+const ANSWER_DEADLINE_MS = 90_000;
+
 /** The host ended, or said what no agent says: the guest on it is lost. */
 export class AgentGone extends MachineError {
   constructor(message: string, cause?: unknown) {
@@ -61,7 +67,7 @@ export class AgentClient {
   }
 
   /** Asks for one operation. Errors of the other side are thrown as `GuestAbiError` with their own code. */
-  call<O extends Operation>(op: O, params: Params<O>, deadlineMs = 30_000): Promise<Result<O>> {
+  call<O extends Operation>(op: O, params: Params<O>, deadlineMs = ANSWER_DEADLINE_MS): Promise<Result<O>> {
     const turn = this.#queue.then(() => this.#exchange(op, params, deadlineMs));
     this.#queue = turn.catch(() => undefined);
     return turn;

@@ -10,6 +10,7 @@ import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
 import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
+import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
 import { type LiveEvent, LiveMachine } from '../../../reference-vmm/live-machine.js';
 import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
 import { startLiveSave } from '../../../reference-vmm/snapshot/live-save.js';
@@ -117,6 +118,7 @@ export class ProbeGuest implements Disposable {
 
   /** Saves the guest while it runs and dumps. Gives the dump; the file is whole then. Throws as `startLiveSave` and its `done`. */
   async saveLive(file: string): Promise<Outcome> {
+    await prepareThreads(1);
     this.live.resume();
     try {
       const save = await startLiveSave(this.live, file, { bytesPerSecond: LIVE_SAVE_BANDWIDTH });

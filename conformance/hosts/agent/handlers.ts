@@ -7,6 +7,7 @@ import { type Reason, reason } from '../../../corpora/verdict.js';
 import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
+import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
 import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
 import { MigrationProgress } from '../../../reference-vmm/migration/progress.js';
 import { migrateOut } from '../../../reference-vmm/migration/source.js';
@@ -70,8 +71,15 @@ class KvmHandlers {
   }
 
   async #boot(request: Params<'boot'>): Promise<Outcome> {
+    await this.#prepare(request);
     const guest = this.#create(request, 'boot');
     return guest instanceof ProbeGuest ? guest.boot() : guest;
+  }
+
+  /** Ends the guest that was there, and has threads ready for the next one's vCPUs. A single one needs its own only where the guest runs `live`. */
+  async #prepare({ identity: { vcpus } }: Params<'boot'>, live = false): Promise<void> {
+    this.#close();
+    if (vcpus.length > 1 || live) await prepareThreads(vcpus.length);
   }
 
   /** Ends the guest that was there, and makes the one of the request; an outcome where that was refused. */
@@ -84,7 +92,7 @@ class KvmHandlers {
   }
 
   async #restore(request: Params<'restore'>): Promise<Outcome> {
-    this.#close();
+    await this.#prepare(request);
     const kvm = this.#host(request.fault);
     let created: Creation;
     try {
@@ -103,6 +111,7 @@ class KvmHandlers {
 
   async #send({ socket, giveUp }: Params<'send'>): Promise<Result<'send'>> {
     const { live } = this.#running();
+    await prepareThreads(1);
     live.resume();
     try {
       const link = await connectMigration(`unix:${socket}`);
@@ -128,7 +137,7 @@ class KvmHandlers {
   }
 
   async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
-    this.#close();
+    await this.#prepare(request, true);
     const { connection } = await listenForMigration(`unix:${inFolder(request.socket)}`);
     const arriving = connection.then((duplex) =>
       migrateIn(duplex, request.socket, ({ identity }) => {
