@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { Definitions } from '../../corpora/definitions.js';
+import { msrContractText } from '../../corpora/msr-contracts.js';
+import { freezeMsrsOf } from '../contracts/freeze-msrs.js';
 import { ACME, ForeignRepository } from '../gate/foreign-repository.js';
 import type { ChecklistItem } from '../qualify/checklist.js';
 import type { Qualification } from '../qualify/summary.js';
@@ -55,10 +58,22 @@ void t.test(
   },
 );
 
+function freezeNehalemsMsrs(repository: ForeignRepository): void {
+  const definitions = new Definitions([repository.corpora]);
+  const file = freezeMsrsOf([ACME], definitions).get('Nehalem')!;
+  repository.put('msr-contracts/Nehalem.json', msrContractText(file));
+}
+
 void t.test("a machine type of one's own: not frozen, differences that nothing explains", async (t) => {
   const repository = new ForeignRepository(t.testdir());
   const corpora = ['--corpora', repository.corpora];
-  const own = await qualify('--machine', ACME, '--cpu', 'Nehalem', ...corpora, '--json');
+  const asked = ['--machine', ACME, '--cpu', 'Nehalem', ...corpora, '--json'];
+  const half = JSON.parse((await qualify(...asked)).stdout) as Qualification;
+  t.match(itemOf(half, 'contracts').problems, [
+    /^Nehalem has no frozen MSRs: guest-abi freeze --machine pc-acme-1\.0$/,
+  ]);
+  freezeNehalemsMsrs(repository);
+  const own = await qualify(...asked);
   const summary = JSON.parse(own.stdout) as Qualification;
   t.equal(itemOf(summary, 'contracts').outcome, 'passed', 'that one pair is frozen');
   t.equal(summary.predecessor, null);

@@ -2,6 +2,7 @@
 import { CONTRACT_SHAPES, contractOf } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
+import { msrContractOf, msrEffectsOf } from '../../corpora/msr-contracts.js';
 import { DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
 import { lacksOf } from '../../reference-vmm/cpu-model/enforce.js';
 import { listModels, realModels, resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
@@ -9,6 +10,7 @@ import { reasonLines } from '../../reports/reasons.js';
 import { tableDifferences } from '../gate/differences.js';
 import type { ResolvedPair, ResolvedPairs } from '../gate/resolved.js';
 import type { NamedHost } from '../hosts/questions/named-host.js';
+import { brokenMsrs } from '../run/expectation.js';
 import { type ChecklistItem, item } from './checklist.js';
 
 /** What is qualified. */
@@ -44,6 +46,7 @@ export function contractsItem(subject: Subject): ChecklistItem {
       const differences = tableDifferences({ [smp]: contract.vcpus }, now, DEFINITIONS);
       if (differences.length > 0) problems.push(`${model} (smp ${smp}): ${reasonLines(differences)[0]}`);
     }
+    problems.push(...msrProblems(subject, model));
   }
   const evidence = `${tables} tables of ${models.length} models in shapes ${CONTRACT_SHAPES.join(', ')} are frozen and resolve to what is frozen; real software gave ${proven} of them`;
   return item(
@@ -52,6 +55,16 @@ export function contractsItem(subject: Subject): ChecklistItem {
     [evidence],
     problems,
   );
+}
+
+/** The MSRs of a pair are of its contract as its tables are. */
+function msrProblems(subject: Subject, model: string): string[] {
+  const { machine, definitions } = subject;
+  const pair = `${machine}/${model}`;
+  if (!msrContractOf(pair, definitions) || !msrEffectsOf(pair, definitions))
+    return [`${model} has no frozen MSRs: guest-abi freeze --machine ${machine}`];
+  const [first] = brokenMsrs({ ...pairOf(subject, model).identities[CONTRACT_SHAPES[0]], pair }, definitions);
+  return first ? [`${model}: ${first.message}`] : [];
 }
 
 /** Every unversioned name means one version for ever. */
