@@ -103,6 +103,8 @@ export interface ReleaseDeviation {
   readonly forced?: true;
   /** Where only a QEMU under test shows it: contracts hold what later releases show. */
   readonly subject?: true;
+  /** Where machine types do not hold it: contracts have it by their release, a QEMU under test by its own. A disagreement that is known, and told as evidence. */
+  readonly unpromised?: true;
   readonly releases: readonly string[];
   /** QEMU's commit that changed it; null where it was not found. */
   readonly commit: string | null;

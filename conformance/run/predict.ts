@@ -4,13 +4,14 @@ import type { CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import { builtInDefinitions, type Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
-import type { VcpuIdentity } from '../../corpora/identity.js';
+import type { CpuIdentity, VcpuIdentity } from '../../corpora/identity.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withAdditions, withoutBits } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
+import { releaseHasModel } from '../../reference-vmm/cpu-model/resolve.js';
 import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
 import { vcpuLimitReasons } from '../../reference-vmm/vcpu-limits.js';
 import { msrBlockers } from '../hosts/questions/blockers.js';
@@ -43,6 +44,8 @@ export function predict(
     ({ subject }) => subject && !mayHave(subject, cell.identity.machine, options.definitions),
   );
   if (unknown) return { verdict: 'refused', reasons: [unknownMachine(unknown.subject!, cell.identity.machine)] };
+  const older = cell.hosts.find(({ subject }) => subject && !mayHaveModel(subject, cell.identity, options.definitions));
+  if (older) return { verdict: 'refused', reasons: [unknownModel(older.subject!, cell.identity)] };
   if (cell.scenario === 'live-snapshot' && first?.subject?.emulator === '5.2') return NO_BACKGROUND_SNAPSHOT;
   // An emulator is forced to show what it lacks.
   if (cell.hosts.every(({ subject }) => subject?.accel === 'tcg')) return { verdict: 'identical', reasons: [] };
@@ -67,6 +70,19 @@ function mayHave({ version, emulator }: SubjectOnHost, machine: string, definiti
   const { follows, releases } = definitions.machine(machine);
   return follows || !version.startsWith(`${emulator}.`) || releases.includes(emulator);
 }
+
+/** False for a release that is known not to have the model there. */
+const mayHaveModel = (
+  { version, emulator }: SubjectOnHost,
+  { machine, cpuModel }: CpuIdentity,
+  definitions?: Definitions,
+): boolean => !version.startsWith(`${emulator}.`) || releaseHasModel(emulator, machine, cpuModel, definitions);
+
+const unknownModel = ({ name }: SubjectOnHost, { cpuModel }: CpuIdentity): Reason =>
+  reason({
+    ...{ code: 'qemu-cpu-model', step: 'predicted', layer: 'monitor' },
+    message: `${name} has no CPU model ${cpuModel}`,
+  });
 
 const unknownMachine = ({ name }: SubjectOnHost, machine: string): Reason =>
   reason({

@@ -16,6 +16,7 @@ import { PLAYS } from '../scenarios/index.js';
 import type { Play } from '../scenarios/scenario.js';
 import { asFirstEmulator } from '../subjects/qemu/across.js';
 import { type QemuExpectation, qemuExpectation } from '../subjects/qemu/expectation.js';
+import { takesOsxsave } from '../subjects/qemu/on-qemu.js';
 import { QEMU_PLAYS } from '../subjects/qemu/plays.js';
 import { type Cell, cellName, subjectOf } from './cell.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
@@ -99,7 +100,8 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
         folder ??= mkdtempSync(join(tmpdir(), 'guest-abi-'));
         return folder;
       },
-      xgetbv: cell.hosts.every(({ capabilities }) => guestCanXgetbv(capabilities)) && hasXsave(vcpus),
+      xgetbv:
+        cell.hosts.every((host) => guestCanXgetbv(host.capabilities) && takesOsxsave(host, vcpus)) && hasXsave(vcpus),
       apic: hasApic(vcpus),
       request: {
         identity: identityToJson(cell.identity) as never,

@@ -71,6 +71,28 @@ void t.test(
   },
 );
 
+void t.test(
+  'under TCG only the known break is called changed; what is known otherwise is told',
+  { skip: missing('10.0') },
+  async (t) => {
+    const pairs = ['coreduo', 'base', 'Opteron_G4', 'Denverton', 'ClearwaterForest-v2'].flatMap((cpu) => [
+      '--cpu',
+      cpu,
+    ]);
+    const machine = ['--machine', 'pc-q35-5.2', '--smp', '8c4t2', '--scenario', 'boot'];
+    const { cells } = await verify('--subject', 'qemu-10.0', ...machine, ...pairs);
+    t.equal(cells.length, 5);
+    const of = (cpu: string) => cells.find(({ pair }) => pair.endsWith(`/${cpu}`))!;
+    t.match(of('coreduo'), { verdict: 'changed' });
+    for (const one of of('coreduo').reasons) t.match(one, { leaf: '0x80000008', register: 'eax', bit: 2 });
+    t.match(of('base'), { verdict: 'identical', evidence: /explained by smp-bits-after-levels: CPUID 0/ });
+    // No XSAVE feature but XSAVE itself: CR4.OSXSAVE cannot be set there.
+    t.equal(of('Opteron_G4').verdict, 'identical', say(of('Opteron_G4')));
+    t.equal(of('Denverton').verdict, 'identical', say(of('Denverton')));
+    t.match(of('ClearwaterForest-v2'), { verdict: 'refused', predicted: 'refused' });
+  },
+);
+
 void t.test('a QEMU that is none, one that has no such machine type', { skip: missing('11.1') }, async (t) => {
   const pair = ['--pair', 'pc-i440fx-1.6/Nehalem', '--scenario', 'boot'];
   const none = await runCli(['verify', ...pair, '--subject', 'qemu:/bin/true']);

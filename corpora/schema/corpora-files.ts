@@ -117,6 +117,7 @@ function makeSchemas({ z }: typeof Zod) {
     accelerator: z.literal('tcg').optional(),
     forced: z.literal(true).optional(),
     subject: z.literal(true).optional(),
+    unpromised: z.literal(true).optional(),
     releases: names,
     commit: z.string().nullable(),
     why: z.string(),

@@ -90,11 +90,41 @@ function choosePair(
   const deviations = definitions.deviations.filter((one) => {
     if (one.accelerator && one.accelerator !== asked.accelerator) return false;
     if (one.subject) return asked.emulator !== undefined && one.releases.includes(asked.emulator);
-    const whose = one.accelerator || one.forced ? emulator : release;
+    const whose = one.accelerator || one.forced || one.unpromised ? emulator : release;
     return whose !== null && one.releases.includes(whose);
   });
   return { model, release, deviations };
 }
+
+/**
+ * Ids of what no machine type holds and `emulator`, a QEMU release, does otherwise than the pair's contract says (its own release does, or does not).
+ * Throws as `resolve` does.
+ */
+export function unpromisedUnder(
+  emulator: string,
+  {
+    machine,
+    cpu,
+    definitions = builtInDefinitions(),
+  }: Pick<ResolveRequest, 'definitions'> & { machine: string; cpu: string },
+): string[] {
+  const choice = chooseMachine(definitions, machine);
+  const [ours, theirs] = [undefined, emulator].map((release) => {
+    const asked = { accelerator: 'kvm', ...(release && { emulator: release }) } as const;
+    const { deviations } = choosePair(definitions, choice, parseCpu(cpu).model, asked);
+    return new Set(deviations.filter((one) => one.subject || one.unpromised).map(({ id }) => id));
+  });
+  return [...ours!, ...theirs!].filter((id) => ours!.has(id) !== theirs!.has(id));
+}
+
+/** True unless this QEMU release is known to have no such model on this machine type. */
+export const releaseHasModel = (
+  release: string,
+  machine: string,
+  cpu: string,
+  definitions: Definitions = builtInDefinitions(),
+): boolean =>
+  isHostModel(cpu) || findModel(definitions, chooseMachine(definitions, machine), cpu, release) !== undefined;
 
 /** What a pair without overrides is made of, before anything is worked out. */
 export interface PairInputs {

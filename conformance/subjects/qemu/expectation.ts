@@ -1,11 +1,13 @@
 /** What the guest of a QEMU must see: its pair's contract under KVM, under TCG what the resolver makes of the pair with TCG's rules. */
 import type { Definitions } from '../../../corpora/definitions.js';
+import { featureName } from '../../../corpora/features.js';
 import type { CpuIdentity, MsrValue } from '../../../corpora/identity.js';
 import { parsePair } from '../../../corpora/pair.js';
 import { shownUnderQemu } from '../../../corpora/volatility/under-qemu.js';
+import { alterations, DEFINITIONS } from '../../../reference-vmm/cpu-model/differences.js';
 import { resetMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
 import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js';
-import { resolve } from '../../../reference-vmm/cpu-model/resolve.js';
+import { resolve, unpromisedUnder } from '../../../reference-vmm/cpu-model/resolve.js';
 import type { Host } from '../../hosts/host.js';
 import type { MsrExpectation } from '../../probe-msrs.js';
 import type { Cell } from '../../run/cell.js';
@@ -21,7 +23,11 @@ export interface QemuExpectation extends CellExpectation {
 export function qemuExpectation(cell: Cell, subject: SubjectOnHost, definitions?: Definitions): QemuExpectation {
   const contract = expectationOf(cell.identity, cell.smp, definitions);
   const identity = identityUnder(cell.identity, subject, cell.hosts[0]!, definitions);
-  const evidence = subject.accel === 'tcg' ? `${contract.evidence}; TCG's own answers resolved` : contract.evidence;
+  const evidence = [
+    contract.evidence,
+    ...(subject.accel === 'tcg' ? ["TCG's own answers resolved"] : []),
+    ...disagreements(cell.identity, subject.emulator, definitions),
+  ].join('; ');
   return { ...contract, vcpus: identity.vcpus, evidence, msrs: msrsUnder(identity, subject.accel) };
 }
 
@@ -43,6 +49,19 @@ export function identityUnder(
     ...{ machine, cpu: cpu.includes('xsave-layout=') ? cpu : `${cpu},${property}`, smp, accelerator: accel, emulator },
     ...(definitions && { definitions }),
   });
+}
+
+/** Where this release's tables are known to be others than the contract's, whatever the accelerator: by `machine-types/deviations.json`. */
+function disagreements(identity: CpuIdentity, emulator: string, definitions?: Definitions): string[] {
+  const [machine, cpu] = partsOf(identity.pair);
+  const request = { machine, cpu, ...(definitions && { definitions }) };
+  const ids = unpromisedUnder(emulator, request);
+  if (ids.length === 0) return [];
+  const theirs = resolve({ ...request, smp: identity.smp, emulator });
+  const [first] = identity.vcpus.flatMap(({ index, cpuid }) =>
+    alterations(cpuid, theirs.vcpus[index]!.cpuid, { step: 'resolve', vcpu: index, nameOf: featureName }, DEFINITIONS),
+  );
+  return first ? [`explained by ${ids.join(', ')}: ${first.message}`] : [];
 }
 
 /** Where Intel's layout has PKRU (SDM vol. 1, 13.4.2). */

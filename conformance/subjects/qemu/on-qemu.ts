@@ -2,6 +2,7 @@
 import type { AgentClient } from '../../hosts/agent/client.js';
 import type { Operation, Params } from '../../hosts/agent/protocol.js';
 import type { AgentSession, Host } from '../../hosts/host.js';
+import type { Expectation } from '../../run/judge.js';
 import type { QemuSubject } from '../subject.js';
 
 /** A QEMU on a host, with the release whose behaviour it has. */
@@ -41,3 +42,10 @@ export function onQemu(host: Host, subject: SubjectOnHost): Host {
     [Symbol.asyncDispose]: async () => {},
   };
 }
+
+/**
+ * False where a guest that sets CR4.OSXSAVE never goes on: since 6.1 TCG reserves the bit on CPUs without any feature in D.1.EAX (Opteron_G4, Opteron_G5),
+ * and ends no such write (QEMU target/i386/cpu.h, cr4_reserved_bits; target/i386/tcg/system/misc_helper.c, helper_write_crN).
+ */
+export const takesOsxsave = ({ subject }: Pick<Host, 'subject'>, [first]: Expectation): boolean =>
+  subject?.accel !== 'tcg' || subject.emulator === '5.2' || (first?.cpuid.value(0xd, 1, 'eax') ?? 0) !== 0;
