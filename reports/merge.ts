@@ -2,7 +2,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../corpora/errors.js';
 import type { CellResult } from '../corpora/verdict.js';
-import { cellKey, type HostSummary, LOG_SCHEMA, type LoggedCell, type LogLine, type ResultLog } from './result-log.js';
+import {
+  aboutHost,
+  cellKey,
+  type HostSummary,
+  LOG_SCHEMA,
+  type LoggedCell,
+  type LogLine,
+  type ResultLog,
+} from './result-log.js';
 
 /** A log with the name of its file. */
 export interface NamedLog {
@@ -25,7 +33,7 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
       const before = hosts.get(host.id);
       if (before && !isDeepStrictEqual(before.host, host))
         throw differ(
-          `${before.from} and ${name}: host ${host.id} is ${about(before.host)} in one and ${about(host)} in the other`,
+          `${before.from} and ${name}: host ${host.id} is ${aboutHost(before.host)} in one and ${aboutHost(host)} in the other`,
         );
       hosts.set(host.id, { from: name, host });
     }
@@ -57,7 +65,6 @@ const verdictText = ({ verdict, predicted, forced }: CellResult): string =>
   ].join(', ');
 
 const differ = (why: string): InputError => new InputError('logs-differ', `logs of different runs: ${why}`);
-const about = ({ kernel, module, cpu }: HostSummary): string => `${kernel} ${module} ${cpu}`;
 
 function refuseOthers(a: NamedLog, b: NamedLog): void {
   if (a.log.version !== b.log.version)

@@ -26,6 +26,8 @@ export interface HostSummary {
   readonly note: string;
 }
 
+export const aboutHost = ({ kernel, module, cpu }: HostSummary): string => `${kernel} ${module} ${cpu}`;
+
 export type LogLine =
   | ({ readonly type: 'run'; readonly schema: typeof LOG_SCHEMA } & RunFacts)
   | ({ readonly type: 'host' } & HostSummary)

@@ -4,10 +4,10 @@ import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
 import { compareLogs, comparisonText, logText, mergeLogs } from '../../reports/merge.js';
 import { type LogFormat, reportOf } from '../../reports/reporters.js';
-import { conclude, type ResultLog } from '../../reports/result-log.js';
+import type { ResultLog } from '../../reports/result-log.js';
 import { readLog } from '../run/log-writer.js';
 import { type CommonOptions, print, printJson } from './output.js';
-import { CONCLUSION_EXIT, textOptions } from './verify.js';
+import { exitOf, textOptions } from './verify.js';
 
 export interface ReportCommandOptions extends CommonOptions {
   readonly format: LogFormat;
@@ -23,7 +23,7 @@ export async function report(files: readonly string[], options: ReportCommandOpt
   });
   if (options.out === undefined) print(text);
   else writeFileWhole(options.out, [Buffer.from(text)]);
-  return CONCLUSION_EXIT[conclude(log.cells)];
+  return exitOf(log);
 }
 
 /** Throws `InputError` where logs are none, or of different runs. */
@@ -42,10 +42,11 @@ export function merge(files: readonly string[], { out, json }: CommonOptions & {
   return EXIT.holds;
 }
 
-/** Exit code 1 where a cell of both has another verdict or other reasons. */
+/** Exit code 1 where a cell of both has another verdict or other reasons, 3 where they have none in common. */
 export function compare(before: string, after: string, { json }: CommonOptions): ExitCode {
   const comparison = compareLogs(readLog(before), readLog(after));
   if (json) printJson('log-comparison', { ...comparison });
   else print(comparisonText(comparison));
-  return comparison.changed.length > 0 ? EXIT.broken : EXIT.holds;
+  if (comparison.changed.length > 0) return EXIT.broken;
+  return comparison.same > 0 ? EXIT.holds : EXIT.cannot;
 }

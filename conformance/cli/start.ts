@@ -2,7 +2,7 @@
 import type { Definitions } from '../../corpora/definitions.js';
 import { EXIT, type ExitCode, GuestAbiError } from '../../corpora/errors.js';
 import { jsonReport } from '../../reports/json.js';
-import { conclude, isBreak, type ResultLog, totalsOf } from '../../reports/result-log.js';
+import { isBreak, type ResultLog, totalsOf } from '../../reports/result-log.js';
 import { conclusionLine, hostLines, tableLines, textPainter } from '../../reports/text.js';
 import type { Host } from '../hosts/host.js';
 import { isLabReady } from '../hosts/lab/setup.js';
@@ -18,7 +18,7 @@ import { type OpenHosts, openHosts } from './hosts.js';
 import { setupWithProgress } from './lab.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf, resolvePair } from './pairs.js';
-import { CONCLUSION_EXIT, loggedOptions, runLogged, runOptions, textOptions } from './verify.js';
+import { exitOf, loggedOptions, runLogged, runOptions, textOptions } from './verify.js';
 
 export interface StartOptions extends CommonOptions {
   readonly offline?: boolean;
@@ -56,7 +56,7 @@ export async function start(options: StartOptions): Promise<ExitCode> {
     say(meaning(log, hosts));
     say(`Next: guest-abi verify --help        log: ${writer.file}`);
     if (options.json) printJson('start', { run: jsonReport(log), observed, control: caught });
-    return caught.some((plant) => !plant.caught) ? EXIT.broken : CONCLUSION_EXIT[conclude(log.cells)];
+    return caught.some((plant) => !plant.caught) ? EXIT.broken : exitOf(log);
   } finally {
     if (local instanceof ProcessHost) await local[Symbol.asyncDispose]();
   }

@@ -71,6 +71,13 @@ void t.test('a log that was cut goes on where it was cut', needsKvm, async (t) =
   writeFileSync(cut, [...before, cells[2]!.slice(0, 100)].join('\n'));
   const half = await runCli(['report', cut]);
   t.match(half.stdout, /not complete/);
+  t.equal(half.code, 3, 'two cells that hold say nothing of the others');
+  const moved = join(folder, 'other-kernel.jsonl');
+  writeFileSync(moved, before.join('\n').replace(/"kernel":"[^"]*"/, '"kernel":"4.19.0"'));
+  t.match(await verify([...WHOLE, '--resume', moved]), {
+    code: 2,
+    stderr: /host local was 4\.19\.0 .*, and is .* now/,
+  });
   const end = await verify([...WHOLE, '--json', '--resume', cut]);
   t.equal(documentOf(end).cells.length, 4);
   const log = readLogFile(cut);
@@ -144,6 +151,7 @@ void t.test(
     });
     const report = documentOf(end);
     t.notOk(report.complete);
+    t.equal(end.code, 3);
     const { cells, complete } = readLogFile(log);
     t.notOk(complete);
     t.same(cells.map(nameOf).sort(), report.cells.map(nameOf).sort());

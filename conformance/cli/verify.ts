@@ -70,7 +70,13 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   }
   const worse = before ? differingCells(before.cells, log.cells) : [];
   for (const line of worse) warn(line);
-  return worse.length > 0 ? EXIT.broken : CONCLUSION_EXIT[conclude(log.cells, options.minIdentical)];
+  return worse.length > 0 ? EXIT.broken : exitOf(log, options.minIdentical);
+}
+
+/** Of a run that was cut short what ran may hold, and the rest was not seen. */
+export function exitOf({ cells, complete }: Pick<ResultLog, 'cells' | 'complete'>, minIdentical?: number): ExitCode {
+  const exit = CONCLUSION_EXIT[conclude(cells, minIdentical)];
+  return exit === EXIT.holds && !complete ? EXIT.cannot : exit;
 }
 
 export const textOptions = (options: CommonOptions & { minIdentical?: number }) => ({

@@ -6,6 +6,7 @@ import type { CellResult } from '../../corpora/verdict.js';
 import { loadVolatility, msrClass } from '../../corpora/volatility/volatility.js';
 import { type Digest, digestOf, type Life, type LoggedTable, logLife } from '../../reports/logged-life.js';
 import {
+  aboutHost,
   type HostSummary,
   LOG_SCHEMA,
   type LoggedCell,
@@ -29,13 +30,12 @@ export class LogWriter {
   /** Every table that is in the log. */
   readonly tables = new Map<Digest, LoggedTable>();
   readonly #fd: number;
-  readonly #hosts: Set<string>;
+  readonly #hosts = new Map<string, HostSummary>();
 
   private constructor(file: string, options: LoggedOptions, before: ResultLog | null) {
     const fresh = before ? `${file}.tmp` : file;
     this.file = file;
     this.done = before?.cells ?? [];
-    this.#hosts = new Set();
     this.#fd = openFile(fresh, before ? 'w' : 'wx');
     this.#write({
       type: 'run',
@@ -65,9 +65,17 @@ export class LogWriter {
     return new LogWriter(file, options, readLogOf(options, file));
   }
 
+  /** Throws `InputError` `logs-differ` where the log has results of another kernel or CPU under this name. */
   host(facts: HostSummary): void {
-    if (this.#hosts.has(facts.id)) return;
-    this.#hosts.add(facts.id);
+    const known = this.#hosts.get(facts.id);
+    if (known && aboutHost(known) !== aboutHost(facts))
+      throw new InputError(
+        'logs-differ',
+        `${this.file}: host ${facts.id} was ${aboutHost(known)}, and is ${aboutHost(facts)} now: begin a new log`,
+        { given: facts.id },
+      );
+    if (known) return;
+    this.#hosts.set(facts.id, facts);
     this.#write({ type: 'host', ...facts });
   }
 
