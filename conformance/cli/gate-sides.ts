@@ -93,14 +93,29 @@ async function cpuMap(folder: string, base: Side, options: GateOptions): Promise
 async function qemus(base: string, head: string, options: GateOptions): Promise<GateResult> {
   const { gateQemus } = await import('../gate/gate-qemu.js');
   const line = progressLine();
+  const [one, other] = [await launcherOf(base), await launcherOf(head)];
+  const log = await qemuLog(one, other, options);
   try {
-    return await gateQemus(await launcherOf(base), await launcherOf(head), {
-      wanted: pairFilter(options),
+    const result = await gateQemus(one, other, {
+      ...{ wanted: pairFilter(options), ...(options.jobs && { workers: options.jobs }), ...(log && { log }) },
       onProgress: (done, total) => line.update(`${done} of ${total} pairs`),
     });
+    log?.end(true);
+    return result;
   } finally {
     line.end();
   }
+}
+
+/** Where results go as they come; null where no log was asked for. One of other binaries is refused. */
+async function qemuLog(base: QemuLauncher, head: QemuLauncher, { log, resume }: GateOptions) {
+  if (log === undefined && resume === undefined) return null;
+  const { LogWriter } = await import('../run/log-writer.js');
+  const { tcgHost } = await import('../subjects/qemu/tcg-host.js');
+  const run = { base: `qemu:${base.name} ${base.version}`, head: `qemu:${head.name} ${head.version}` };
+  const writer = resume === undefined ? LogWriter.create(run, log) : LogWriter.resume(run, resume);
+  writer.host(tcgHost().summary);
+  return writer;
 }
 
 /** A release that we know how to get (`7.2`), or a binary. */

@@ -15,6 +15,9 @@ export interface GateOptions extends CommonOptions {
   readonly machine?: readonly string[];
   readonly cpu?: readonly string[];
   readonly host?: readonly string[];
+  readonly jobs?: number;
+  readonly log?: string;
+  readonly resume?: string;
   readonly fix?: boolean;
   readonly format: 'text' | 'json' | CheckFormat;
 }

@@ -3,6 +3,7 @@ import { parsePair } from '../../corpora/pair.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { commonPairs, compareQemus, subjectName } from '../subjects/qemu/comparison.js';
+import type { QemuPair } from '../subjects/qemu/tables.js';
 import type { PairFilter } from './compare-definitions.js';
 import { effectsOf } from './effects.js';
 import { qemuFix } from './qemu-fix.js';
@@ -13,18 +14,25 @@ export interface QemuGateOptions {
   readonly workers?: number;
   /** After each pair: how many are done, of how many. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** Cells that were compared before, and where new ones go as they come. */
+  readonly log?: { readonly done: readonly CellResult[]; cell(result: CellResult): unknown };
 }
 
 /** Each pair is booted twice, features that the accelerator lacks forced: properties alone miss real breaks. */
 export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options: QemuGateOptions): Promise<GateResult> {
   const common = await commonPairs(base, head);
   const pairs = common.pairs.filter(({ machine, cpu }) => options.wanted({ machine, model: cpu }));
-  const cells: CellResult[] = [];
-  for await (const cell of compareQemus(base, head, pairs, options.workers ? { workers: options.workers } : {})) {
+  const chosen = new Set(pairs.map(nameOf));
+  const cells: CellResult[] = (options.log?.done ?? []).filter(({ pair }) => chosen.has(pair));
+  const done = new Set(cells.map(({ pair }) => pair));
+  const waiting = pairs.filter((pair) => !done.has(nameOf(pair)));
+  const started = performance.now();
+  for await (const cell of compareQemus(base, head, waiting, options.workers ? { workers: options.workers } : {})) {
     cells.push(cell);
+    options.log?.cell(cell);
     options.onProgress?.(cells.length, pairs.length);
   }
-  const names = new Set(pairs.map(({ machine, cpu }) => `${machine}/${cpu}`));
+  const seconds = (performance.now() - started) / 1000;
   return {
     ...{ base: `${subjectName(base)} (${base.version})`, head: `${subjectName(head)} (${head.version})` },
     ...{ subject: RELEASED_PAIRS, findings: findingsOf(cells, base, head), held: heldModels(cells) },
@@ -40,10 +48,17 @@ export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options:
     notes: [
       ...gone('machine types', common.onlyBase.machines),
       ...gone('models', common.onlyBase.models),
-      ...skippedNote(cells, names.size),
+      ...skippedNote(cells, chosen.size),
+      ...(done.size > 0 ? [`${done.size} pairs were in the log`] : []),
+      ...(waiting.length === 0 ? [] : [rateNote(waiting.length, seconds)]),
     ],
   };
 }
+
+const nameOf = ({ machine, cpu }: QemuPair): string => `${machine}/${cpu}`;
+
+const rateNote = (pairs: number, seconds: number): string =>
+  `${pairs} pairs booted under both in ${seconds.toFixed(1)} s: ${(pairs / seconds).toFixed(1)} pairs a second`;
 
 const isBroken = ({ verdict }: CellResult): boolean => verdict !== 'identical' && verdict !== 'skipped';
 

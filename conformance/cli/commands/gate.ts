@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { CHECK_FORMATS } from '../../../reports/reporters.js';
 import type { GateOptions } from '../gate.js';
-import { collect, formatOption, withCommon } from '../options.js';
+import { collect, formatOption, wholeNumber, withCommon } from '../options.js';
 
 export const gateCommand = (): Command =>
   withCommon(new Command('gate'))
@@ -16,6 +16,9 @@ export const gateCommand = (): Command =>
       'boot the affected pairs there; for firecracker: the hosts of the fleet (repeatable)',
       collect,
     )
+    .option('--jobs <n>', 'between QEMUs: pairs at a time (default: 2)', wholeNumber('--jobs', 1))
+    .option('--log <file>', 'between QEMUs: the result log, written as pairs end; without it there is none')
+    .option('--resume <log>', 'between QEMUs: go on with a log; pairs in it are not booted again')
     .option('--fix', 'print a patch for `git apply` that mends what is broken; the report goes to stderr')
     .addOption(formatOption(['text', 'json', ...CHECK_FORMATS]))
     .action(async (options: GateOptions) => {

@@ -12,6 +12,8 @@ export interface QemuGuestSpec {
   readonly cpu: string;
   readonly smp: SmpShape;
   readonly accel: Accelerator;
+  /** A firmware of QEMU's own in place of the machine type's: `qboot.rom` boots in a third of the time. */
+  readonly firmware?: string;
 }
 
 /** MiB: room for firmware, probe and request; little to save and to send. */
@@ -31,9 +33,10 @@ export function smpArgument({ cpus, maxcpus, sockets, dies, modules, cores, thre
 }
 
 /** Arguments up to the character device `probe`, which the caller adds: where records go. `request`: the probe's, a file. */
-export const guestArguments = ({ machine, cpu, smp, accel }: QemuGuestSpec, request: string): string[] => [
+export const guestArguments = ({ machine, cpu, smp, accel, firmware }: QemuGuestSpec, request: string): string[] => [
   ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown'],
   ...['-accel', accel, '-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${GUEST_MEMORY}`],
+  ...(firmware ? ['-bios', firmware] : []),
   ...['-kernel', probeImagePath('cpu-state'), '-initrd', request],
   ...['-device', `isa-debugcon,iobase=${PORT.probe},chardev=probe`],
 ];

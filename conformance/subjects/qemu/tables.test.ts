@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { parseSmp } from '../../../corpora/smp.js';
+import { runCli } from '../../cli/run-cli.js';
 import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
 import { commonPairs, compareQemus } from './comparison.js';
 import { pairEvidence } from './evidence.js';
@@ -54,6 +55,24 @@ void t.test('two releases: the known break by its values, and nothing else', nee
         { leaf: '0x80000001', contract: '0x00000663', guest: '0x00060fb1' },
       ]);
   }
+});
+
+void t.test('gate: two QEMUs with a log, which is gone on with', needs('7.2', '10.0'), async (t) => {
+  const log = join(t.testdir(), 'gate.jsonl');
+  const gate = async (...args: string[]) =>
+    runCli(['gate', '--base', 'qemu:7.2', '--machine', 'pc-i440fx-2.4', ...args]);
+  const first = await gate('--head', 'qemu:10.0', '--cpu', 'n270', '--log', log);
+  t.equal(first.code, 1);
+  t.match(first.stdout, /BROKEN {2}n270 on pc-i440fx-2\.4/);
+  t.match(first.stdout, /CPUID 80000008\.EAX\[2\]: contract 0x00000020, guest 0x00000024/);
+  t.match(first.stdout, /1 pairs booted under both in [\d.]+ s: [\d.]+ pairs a second/);
+  const more = await gate('--head', 'qemu:10.0', '--cpu', 'n270', '--cpu', 'qemu64', '--resume', log);
+  t.equal(more.code, 1);
+  t.match(more.stdout, /1 pairs were in the log/);
+  t.match(more.stdout, /BROKEN: 1 released pairs unchanged, 1 broken/);
+  const other = await gate('--head', 'qemu:7.2', '--resume', log);
+  t.equal(other.code, 2);
+  t.match(other.stderr, /was run with --base qemu:7\.2/);
 });
 
 void t.test('coreduo changes between 7.2 and 10.0', needs('7.2', '10.0'), async (t) => {
