@@ -27,6 +27,8 @@ export interface SweptMsr {
   readonly index: number;
   readonly writes: number;
   readonly faults: number;
+  /** Bits that no write had set: they bring down this host itself. */
+  readonly untried: bigint;
   /** In words, each value with what the guest saw and what it must. */
   readonly findings: readonly string[];
 }
@@ -77,14 +79,14 @@ const isX2apic = (index: number): boolean => index >= 0x800 && index < 0x900;
 const chunks = (msrs: readonly Msr[]): Msr[][] =>
   Array.from({ length: Math.ceil(msrs.length / GROUP) }, (_, i) => msrs.slice(i * GROUP, (i + 1) * GROUP));
 
-/** A legal value, both boundaries, and each kind of bit that is not kept, alone: the lowest and the highest reserved, the lowest swallowed. */
-function valuesFor(msr: Msr, seed: number): bigint[] {
+/** A legal value, both boundaries, and each kind of bit that is not kept, alone: the lowest and the highest reserved, the lowest swallowed; `untried` clear in all. */
+function valuesFor(msr: Msr, seed: number, untried: bigint): bigint[] {
   const { writable, ignored, definition } = msr;
   if (definition.access === 'read') return [0n, 1n];
   const reserved = ~(writable | ignored) & ALL_ONES;
   const boundary = isPageAddress(msr.index) ? [] : [writable];
   const bits = [lowestBit(reserved), highestBit(reserved), lowestBit(ignored)].filter((bit) => bit !== 0n);
-  return [...new Set([legalValue(msr, seed, SPARE), 0n, ...boundary, ...bits])];
+  return [...new Set([legalValue(msr, seed, SPARE), 0n, ...boundary, ...bits].map((value) => value & ~untried))];
 }
 
 const ALL_ONES = 2n ** 64n - 1n;
@@ -104,14 +106,21 @@ async function sweepGroup(host: Host, identity: CpuIdentity, group: readonly Msr
       const end = await writeOn(session, params);
       return { took: end.written !== '#GP', value: valuesIn(end).get(msr.index) ?? null };
     };
-    swept.push(await sweepOne(msr, valuesFor(msr, seed), before.get(msr.index) ?? null, write));
+    const untried = host.deadlyMsrBits?.get(msr.index) ?? 0n;
+    const one = await sweepOne(msr, valuesFor(msr, seed, untried), before.get(msr.index) ?? null, write);
+    swept.push({ ...one, untried });
   }
   return swept;
 }
 
 type Write = (value: bigint) => Promise<{ readonly took: boolean; readonly value: bigint | null }>;
 
-async function sweepOne(msr: Msr, values: readonly bigint[], start: bigint | null, write: Write): Promise<SweptMsr> {
+async function sweepOne(
+  msr: Msr,
+  values: readonly bigint[],
+  start: bigint | null,
+  write: Write,
+): Promise<Omit<SweptMsr, 'untried'>> {
   const findings: string[] = [];
   let current = start ?? 0n;
   let faults = 0;
@@ -146,7 +155,7 @@ async function sweepDenied(host: Host, identity: CpuIdentity, indices: readonly 
     const params = { index: hex32(index), value: hex64(0n) };
     const { written } = await writeOn(session, params);
     const findings = written === '#GP' ? [] : ['is not of this CPU, and a write of 0 was taken'];
-    swept.push({ index, writes: 1, faults: written === '#GP' ? 1 : 0, findings });
+    swept.push({ index, writes: 1, faults: written === '#GP' ? 1 : 0, untried: 0n, findings });
   }
   return swept;
 }

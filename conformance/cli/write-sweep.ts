@@ -1,6 +1,6 @@
 /** `probe --write-msrs`: the write sweep of one pair on hosts, as a table; every host must show the same. */
 import { EXIT, type ExitCode } from '../../corpora/errors.js';
-import { hex32 } from '../../corpora/hex.js';
+import { hex32, hex64 } from '../../corpora/hex.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { type SweepMode, type SweptMsr, sweepWrites } from '../msr-writes.js';
 import type { CellPair } from '../run/cell.js';
@@ -27,16 +27,24 @@ export async function writeSweep(options: WriteSweepOptions): Promise<ExitCode> 
   }
   if (options.json)
     printJson('write-sweep', {
-      hosts: ends.map(({ host, swept }) => ({ host, msrs: swept.map((msr) => ({ ...msr, index: hex32(msr.index) })) })),
+      hosts: ends.map(({ host, swept }) => ({ host, msrs: swept.map(msrToJson) })),
     });
   return ends.some(({ swept }) => swept.some(({ findings }) => findings.length > 0)) ? EXIT.broken : EXIT.holds;
 }
+
+const msrToJson = (msr: SweptMsr): object => ({ ...msr, index: hex32(msr.index), untried: hex64(msr.untried) });
 
 function hostLines(pair: string, host: string, swept: readonly SweptMsr[]): string[] {
   const sum = (of: (msr: SweptMsr) => number): number => swept.reduce((total, msr) => total + of(msr), 0);
   const found = swept.filter(({ findings }) => findings.length > 0);
   return [
     `${pair} on ${host}: ${swept.length} MSRs, ${sum(({ writes }) => writes)} writes, ${sum(({ faults }) => faults)} faults, ${found.length} MSRs otherwise than the manuals`,
+    ...swept
+      .filter(({ untried }) => untried !== 0n)
+      .map(
+        ({ index, untried }) =>
+          `  ${msrLabel(index)}: ${hex64(untried)} was not tried: it brings down this host itself`,
+      ),
     ...found.flatMap(({ index, findings }) => [`  ${msrLabel(index)}`, ...findings.map((line) => `    ${line}`)]),
   ];
 }

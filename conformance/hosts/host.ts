@@ -21,6 +21,8 @@ export interface Host extends AsyncDisposable {
   readonly subject?: SubjectOnHost;
   /** True where two sessions can be open at once and share files and unix sockets. */
   readonly concurrent: boolean;
+  /** MSR bits with which a guest brings down the host itself, by index. */
+  readonly deadlyMsrBits?: ReadonlyMap<number, bigint>;
   /**
    * An agent that may have served before: for scenarios that need no new process. Sessions that are open at the same time
    * have different processes.

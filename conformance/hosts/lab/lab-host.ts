@@ -23,6 +23,12 @@ const SESSIONS_PER_BOOT = 120;
 /** Agents kept for `warm`: a scenario takes two, of two at a time. */
 const MOST_IDLE = 3;
 
+/**
+ * EFER.LME of a guest whose CR4.PAE is clear: at its next exit QEMU's TCG (to 11.1, `cpu_x86_update_cr0`) takes the host's CR0.PG for a switch to long
+ * mode without PAE, and leaves the host without paging. Seen on kernels 5.10 and 6.12.
+ */
+const DEADLY_MSR_BITS: ReadonlyMap<number, bigint> = new Map([[0xc0000080, 1n << 8n]]);
+
 /** `NODE_DEBUG=guest-abi-lab` tells boots, agents and replacements on stderr. */
 const debug = debuglog('guest-abi-lab');
 
@@ -38,6 +44,7 @@ export class LabHost implements Host {
   readonly origin: string;
   readonly capabilities: HostCapabilities;
   readonly concurrent = true;
+  readonly deadlyMsrBits = DEADLY_MSR_BITS;
   readonly #boots: Boots;
   /** Warm agents that no session uses now. */
   #idle: LabAgent[];
