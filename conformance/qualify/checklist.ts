@@ -4,7 +4,7 @@
 export type ItemOutcome = 'passed' | 'failed' | 'open';
 
 export interface ChecklistItem {
-  /** Stable: `contracts`, `predecessor`, `names`, `kernels`, `runs`, `predecessor-moves`. */
+  /** Stable: `models`, `contracts`, `predecessor`, `names`, `kernels`, `runs`, `predecessor-moves`. */
   readonly id: string;
   /** What must be so, as a sentence. */
   readonly title: string;

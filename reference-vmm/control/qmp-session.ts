@@ -56,7 +56,8 @@ export class QmpSession {
     } catch (error) {
       if (error instanceof QmpError) this.#fail(error, id);
       else if (error instanceof GuestAbiError) this.#fail(new QmpError(error.message), id);
-      else throw error;
+      // An error of ours must end neither the session nor the guest.
+      else this.#fail(new QmpError(`internal error: ${error instanceof Error ? error.message : String(error)}`), id);
     }
   }
 
