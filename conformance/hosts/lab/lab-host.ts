@@ -24,8 +24,8 @@ const SESSIONS_PER_BOOT = 120;
 const MOST_IDLE = 3;
 
 /**
- * EFER.LME of a guest whose CR4.PAE is clear: at its next exit QEMU's TCG (to 11.1, `cpu_x86_update_cr0`) takes the host's CR0.PG for a switch to long
- * mode without PAE, and leaves the host without paging. Seen on kernels 5.10 and 6.12.
+ * EFER.LME of a guest whose CR4.PAE is clear: at its next exit QEMU's TCG (`cpu_x86_update_cr0`) takes the host's CR0.PG for a switch to long mode
+ * without PAE, and leaves the host without paging. The host's end was seen on kernels 5.10 and 6.12 under QEMU 11.1, its cause is read, not traced.
  */
 const DEADLY_MSR_BITS: ReadonlyMap<number, bigint> = new Map([[0xc0000080, 1n << 8n]]);
 
