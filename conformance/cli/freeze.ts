@@ -1,4 +1,5 @@
 /** `freeze`: contracts of machine types that have none yet. */
+import { mkdirSync } from 'node:fs';
 import { contractText } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
@@ -36,6 +37,8 @@ export async function freezeContracts(options: FreezeOptions): Promise<void> {
     ...msrs.map(([model, file]) => [`msr-contracts/${model}.json`, msrContractText(file)] as const),
   ]);
   const out = outFolder(options);
+  // `--corpora` takes the folder afterwards, also where all stands frozen elsewhere.
+  mkdirSync(out, { recursive: true });
   const { added, changed, same } = writeChanged(files, [packageFile('corpora'), ...(options.corpora ?? [])], out);
   if (options.json) printJson('freeze', { machines, out, added, changed, same });
   else if (!added.length && !changed.length) print(`${machines.join(', ')}: frozen already, nothing to write`);

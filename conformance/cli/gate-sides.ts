@@ -35,9 +35,10 @@ export async function gateSides(options: GateOptions): Promise<Gated> {
   if (head.kind === 'firecracker') return alone(await againstHosts(head.path, options));
   if (head.kind === 'libvirt') return alone(await cpuMap(head.path, base, options));
   if (head.kind === 'qemu' && base.kind === 'qemu') return alone(await qemus(base.path, head.path, options));
+  if (head.kind === 'qemu' && options.base === undefined) return alone(await contractsUnder(head.path, options));
   throw new InputError(
     'unknown-base',
-    `--base ${options.base ?? 'git'} and --head ${options.head} cannot be compared: git with worktree, qemu with qemu, git or libvirt with libvirt; contracts against a QEMU: guest-abi verify --subject qemu:BINARY`,
+    `--base ${options.base ?? 'git'} and --head ${options.head} cannot be compared: git with worktree, qemu with qemu, git or libvirt with libvirt; contracts with a QEMU (no --base)`,
     { given: options.base ?? options.head },
   );
 }
@@ -102,6 +103,19 @@ async function qemus(base: string, head: string, options: GateOptions): Promise<
     });
     log?.end(true);
     return result;
+  } finally {
+    line.end();
+  }
+}
+
+async function contractsUnder(head: string, options: GateOptions): Promise<GateResult> {
+  const { gateContracts } = await import('../gate/gate-qemu-contracts.js');
+  const line = progressLine();
+  try {
+    return await gateContracts(await launcherOf(head), definitionsOf(options.corpora), {
+      ...{ wanted: knownFilter(options), ...(options.jobs && { workers: options.jobs }) },
+      onProgress: (done, total) => line.update(`${done} of ${total} guests`),
+    });
   } finally {
     line.end();
   }

@@ -35,7 +35,11 @@ export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options:
   const seconds = (performance.now() - started) / 1000;
   return {
     ...{ base: `${subjectName(base)} (${base.version})`, head: `${subjectName(head)} (${head.version})` },
-    ...{ subject: RELEASED_PAIRS, findings: findingsOf(cells, base, head), held: heldModels(cells) },
+    ...{
+      subject: RELEASED_PAIRS,
+      findings: findingsOf(cells, `QEMU ${base.version} -> ${head.version}`),
+      held: heldModels(cells),
+    },
     totals: {
       unchanged: cells.filter(({ verdict }) => verdict === 'identical').length,
       broken: cells.filter(isBroken).length,
@@ -60,7 +64,8 @@ const nameOf = ({ machine, cpu }: QemuPair): string => `${machine}/${cpu}`;
 const rateNote = (pairs: number, seconds: number): string =>
   `${pairs} pairs booted under both in ${seconds.toFixed(1)} s: ${(pairs / seconds).toFixed(1)} pairs a second`;
 
-const isBroken = ({ verdict }: CellResult): boolean => verdict !== 'identical' && verdict !== 'skipped';
+export const isBroken = ({ verdict }: Pick<GatedPair, 'verdict'>): boolean =>
+  verdict !== 'identical' && verdict !== 'skipped';
 
 const gone = (what: string, names: readonly string[]): string[] =>
   names.length > 0 ? [`${what} that the head has not, as QEMU announces removals: ${names.join(' ')}`] : [];
@@ -73,19 +78,21 @@ function skippedNote(cells: readonly CellResult[], pairs: number): string[] {
   ];
 }
 
+/** What a gate needs of a result. */
+export type GatedPair = Pick<CellResult, 'pair' | 'verdict' | 'reasons'>;
+
 /** Pairs that changed in the same way become one finding. */
-function findingsOf(cells: readonly CellResult[], base: QemuLauncher, head: QemuLauncher): GateFinding[] {
-  const groups = new Map<string, CellResult[]>();
+export function findingsOf(cells: readonly GatedPair[], text: string): GateFinding[] {
+  const groups = new Map<string, GatedPair[]>();
   for (const cell of cells.filter(isBroken)) {
     const key = JSON.stringify([cell.verdict, cell.reasons.map(({ message }) => message)]);
     groups.set(key, [...(groups.get(key) ?? []), cell]);
   }
   return [...groups.values()].map((group): GateFinding => {
-    const [{ verdict, reasons }] = group as [CellResult];
+    const [{ verdict, reasons }] = group as [GatedPair];
     const pairs = group.map(({ pair }) => pair);
     const models = [...new Set(pairs.map((pair) => parsePair(pair).cpu.model))].sort();
     const machines = [...new Set(pairs.map((pair) => parsePair(pair).machine))];
-    const text = `QEMU ${base.version} -> ${head.version}`;
     return {
       ...{ kind: verdict === 'changed' ? 'changed' : 'removed', pairs, models, machines, reasons },
       causes: [{ file: null, line: null, property: null, before: undefined, after: undefined, text }],
@@ -95,7 +102,7 @@ function findingsOf(cells: readonly CellResult[], base: QemuLauncher, head: Qemu
   });
 }
 
-function heldModels(cells: readonly CellResult[]): { model: string; pairs: number }[] {
+export function heldModels(cells: readonly GatedPair[]): { model: string; pairs: number }[] {
   const counts = new Map<string, { held: number; broken: number }>();
   for (const cell of cells) {
     const { model } = parsePair(cell.pair).cpu;

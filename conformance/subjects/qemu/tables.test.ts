@@ -1,6 +1,6 @@
 /** Real QEMU releases against the resolver and against each other: a bounded version of the runs in docs/qemu-subjects.md. */
 import { chmodSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { parseSmp } from '../../../corpora/smp.js';
@@ -73,6 +73,23 @@ void t.test('gate: two QEMUs with a log, which is gone on with', needs('7.2', '1
   const other = await gate('--head', 'qemu:7.2', '--resume', log);
   t.equal(other.code, 2);
   t.match(other.stderr, /was run with --base qemu:7\.2/);
+});
+
+void t.test('freeze and gate: contracts against a binary of the user', needs('11.1'), async (t) => {
+  const launcher = trees.get('11.1')!;
+  const exports = Object.entries(launcher.env).map(([name, value]) => `export ${name}='${value}'; `);
+  const binary = standIn(t.testdir({ abi: {} }), `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`).name;
+  const gate = ['gate', '--corpora', join(dirname(binary), 'abi'), '--head', `qemu:${binary}`];
+  const holds = await runCli([...gate, '--machine', 'pc-*-11.1', '--cpu', 'Nehalem', '--cpu', 'qemu64']);
+  t.match(holds.stdout, /Holds: 4 released pairs unchanged, 0 broken/);
+  t.equal(holds.code, 0, holds.stderr);
+  const broken = await runCli([...gate, '--machine', 'pc-i440fx-6.2', '--cpu', 'n270', '--cpu', 'qemu64']);
+  t.match(broken.stdout, /CPUID 80000008\.EAX: \[2\]: contract 0x00000020, guest 0x00000024/);
+  t.match(broken.stdout, /BROKEN: 1 released pairs unchanged, 1 broken/);
+  t.equal(broken.code, 1);
+  const none = await runCli(['freeze', '--from', `qemu:${binary}`, '--machine', 'pc-*-99.1', '--out', t.testdirName]);
+  t.match(none.stderr, /unknown machine type 'pc-\*-99\.1'/);
+  t.equal(none.code, 2);
 });
 
 void t.test('coreduo changes between 7.2 and 10.0', needs('7.2', '10.0'), async (t) => {
