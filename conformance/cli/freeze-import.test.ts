@@ -4,6 +4,9 @@ import t from 'tap';
 import { cachedQemu } from '../packages/qemu-trees.js';
 import { runCli } from './run-cli.js';
 
+// A whole QEMU is asked for every model on every machine type.
+t.setTimeout(600_000);
+
 const MACHINE = 'pc-i440fx-99.0';
 
 /** A folder with a machine type of one's own, which takes a feature from a model. */

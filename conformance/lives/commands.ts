@@ -64,7 +64,7 @@ export const lifeCommands: fc.Arbitrary<Command>[] = [
       (life) => life.hasSnapshot,
     ),
   ),
-  ...[0, 1, 2, 3, 4, 5].map(() => pick.map((n) => command(`migrate(${n})`, (life) => life.migrate(n)))),
+  ...[0, 1, 2, 3, 4, 5, 6, 7].map(() => pick.map((n) => command(`migrate(${n})`, (life) => life.migrate(n)))),
   ...(['cancelled', 'cut'] as const).map((giveUp) =>
     pick.map((n) => command(`${giveUp}-migration(${n})`, (life) => life.migrate(n, giveUp))),
   ),

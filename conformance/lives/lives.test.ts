@@ -14,7 +14,7 @@ import { upgradedDefinitions } from './upgrade.js';
 
 const names = committedCaptures();
 const recorded = await Promise.all(names.map((name) => RecordedHost.open(name)));
-const options = { seed: 1, maxEvents: 16, allowAltered: false, forceFeatures: false, shapes: ['1'] };
+const options = { seed: 1, maxEvents: 24, allowAltered: false, forceFeatures: false, shapes: ['1'] };
 
 void t.test(
   'recorded hosts: every step of every life as predicted, and most guests moved between kernels',

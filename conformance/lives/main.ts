@@ -95,7 +95,7 @@ const command = new Command('lives')
   .option('--runs <n>', 'lives to try', wholeNumber('--runs', 1), 200)
   .option('--seed <n>', 'of the generator', wholeNumber('--seed'), 1)
   .option('--time <seconds>', 'stop after so long, with what was tried', wholeNumber('--time', 1))
-  .option('--events <n>', 'most events of one life', wholeNumber('--events', 1), 16)
+  .option('--events <n>', 'most events of one life', wholeNumber('--events', 1), 24)
   .option(
     '--host <host>',
     "local, lab:..., ssh:..., recorded:..., overlay:CAPTURE; '*' for every capture (default recorded:*)",

@@ -37,7 +37,7 @@ export function generatedStage(hosts: readonly Host[], options: StageOptions): f
     maxLength: Math.min(4, hosts.length),
   });
   const smp = fc.constantFrom(...options.shapes);
-  return fc.tuple(path, smp).chain(([chosen, shape]) => {
+  return fc.tuple(path.map(otherKernelSecond), smp).chain(([chosen, shape]) => {
     const runnable = fc
       .tuple(fc.constantFrom(...MACHINES), fc.nat({ max: 10_000 }))
       .map(([machine, pick]) => runnablePair(machine, pick, chosen.slice(0, 2), options));
@@ -55,6 +55,14 @@ export function generatedStage(hosts: readonly Host[], options: StageOptions): f
 }
 
 type Runs = (host: Host) => ReadonlySet<string>;
+
+/** The pair is chosen for the first two hosts: they are of two kernels, where any are. */
+function otherKernelSecond(hosts: readonly Host[]): Host[] {
+  const [first, ...others] = hosts as [Host, ...Host[]];
+  const kernel = ({ capabilities }: Host): string => capabilities.facts.kernel;
+  const second = others.find((host) => kernel(host) !== kernel(first));
+  return second ? [first, second, ...others.filter((host) => host !== second)] : [...hosts];
+}
 
 /** By machine type and options: the models that a host is predicted to run. Asked again for each life, and worked out once. */
 const known = new Map<string, { readonly models: readonly string[]; readonly runs: Runs }>();
