@@ -77,7 +77,10 @@ void t.test('guests boot, migrate and are restored over ssh, both ways, and noth
 async function interrupted(log: string, signal: NodeJS.Signals): Promise<CellResult[]> {
   const runner = spawn(
     process.execPath,
-    [CLI, 'verify', '--pair', PAIR, ...named('local', 'ssh:peer'), '--scenario', 'migrate', ...LENIENT, '--log', log],
+    [
+      ...[CLI, 'verify', '--pair', PAIR, ...named('local', 'ssh:peer'), '--scenario', 'migrate', ...LENIENT],
+      ...['--jobs', '1', '--log', log],
+    ],
     { env: { ...process.env, ...sshd.env }, stdio: 'ignore', detached: true },
   );
   const ended = once(runner, 'exit');
