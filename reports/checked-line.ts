@@ -51,11 +51,19 @@ const life = fieldsBy({
   steps: listOf(fieldsBy({ step: text, vcpus: listOf(dump) })),
 });
 
+const MOST_SHARDS = 10_000;
+function shard(value: unknown, where: string): void {
+  const [, i, n] = /^(\d{1,5})\/(\d{1,5})$/.exec(checkedText(value, TEXT_CAP, where)) ?? [];
+  if (!(Number(i) >= 1 && Number(i) <= Number(n) && Number(n) <= MOST_SHARDS))
+    throw new RangeError(`${where} is no part '1/2'`);
+}
+
 const LINES: Readonly<Record<string, (value: unknown, where: string) => void>> = {
   run: fieldsBy({
     version: text,
     startedAt: text,
     options: orNone((value, where) => void checkedFields(value, where)),
+    shards: orNone(listOf(shard)),
   }),
   host: fieldsBy({ id: text, kernel: text, module: text, cpu: text, note: text }),
   cell: fieldsBy({

@@ -3,10 +3,15 @@ import { parsePair } from '../corpora/pair.js';
 import { type CellResult, expectedWord, isUnexpected, type Reason, type Verdict } from '../corpora/verdict.js';
 import { findingLines, reasonLines } from './reasons.js';
 import { type Conclusion, conclude, isBreak, isRecorded, type ResultLog } from './result-log.js';
-import { conclusionLine } from './text.js';
+import { conclusionLine, incompleteText } from './text.js';
 
 /** `passed` only where something real was compared and found the same; whatever proves nothing is `skipped`, with why. */
 export type Outcome = 'passed' | 'failed' | 'skipped';
+
+/** The verdict of a skipped check that a reviewer must see: what was released, and is there no more. */
+export const REMOVED = 'removed';
+
+export const isForReview = ({ outcome, verdict }: Check): boolean => outcome === 'skipped' && verdict === REMOVED;
 
 /** Where a finding stands in somebody's files. */
 export interface Place {
@@ -53,8 +58,8 @@ export type CheckReporter = (report: CheckReport) => string;
 
 /** The checks of a log: one for each cell, and one that fails where the run was cut short or verified nothing. */
 export function checksOf(log: ResultLog, minIdentical?: number): CheckReport {
-  const conclusion = conclude(log.cells, minIdentical);
-  const summary = conclusionLine(log.cells, minIdentical);
+  const conclusion = conclude(log, minIdentical);
+  const summary = conclusionLine(log, minIdentical);
   return {
     title: 'guest-abi verify',
     version: log.version,
@@ -113,7 +118,7 @@ const noteOf = (cell: CellResult): string =>
 /** CI systems call a run of nothing but skips green. */
 function runChecks(log: ResultLog, conclusion: Conclusion, summary: string): Check[] {
   const check = { group: 'the run', reasons: [], place: null, ms: 0 };
-  const cut = 'the run was cut short: the log is not complete';
+  const cut = incompleteText(log);
   return [
     ...(log.complete ? [] : [{ ...check, name: 'complete', outcome: 'failed' as const, verdict: 'cut', summary: cut }]),
     ...(conclusion === 'nothing-verified'

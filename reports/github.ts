@@ -1,5 +1,5 @@
 /** GitHub annotations: workflow commands, one for each distinct finding, since GitHub shows ten of a step and hides the rest. */
-import { type Check, type CheckReport, groupBy, linesOf, type Place } from './checks.js';
+import { type Check, type CheckReport, groupBy, isForReview, linesOf, type Place } from './checks.js';
 
 /** GitHub takes ten annotations of each level from a step. */
 const MOST = 10;
@@ -15,9 +15,16 @@ export function githubReport(report: CheckReport): string {
     ...(rest > 0
       ? [command('error', { title: report.title }, `and ${rest} more findings: see the log or another format`)]
       : []),
+    ...reviewNotices(report),
     command('notice', { title: report.title }, report.summary),
     '',
   ].join('\n');
+}
+
+/** One notice for all that is gone. */
+function reviewNotices({ checks }: CheckReport): string[] {
+  const names = checks.filter(isForReview).map(({ name }) => name);
+  return names.length === 0 ? [] : [command('notice', { title: 'removed' }, names.join('; '))];
 }
 
 interface Finding {

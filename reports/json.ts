@@ -22,7 +22,7 @@ export interface VerifyJson {
 
 export const jsonReport = (log: ResultLog, minIdentical?: number): VerifyJson => ({
   schema: 'guest-abi/verify/1',
-  conclusion: conclude(log.cells, minIdentical),
+  conclusion: conclude(log, minIdentical),
   complete: log.complete,
   cells: log.cells.map((cell) => without(cell, 'life')),
   hostFacts: Object.fromEntries(log.hosts.map(({ id, ...facts }) => [id, facts])),

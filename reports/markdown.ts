@@ -5,7 +5,12 @@ import { byGroup, type Check, type CheckReport, groupBy, linesOf } from './check
 const MOST_NAMES = 20;
 const MOST_FINDINGS = 50;
 
-const WORD = { holds: 'holds', broken: 'is BROKEN', 'nothing-verified': 'was not verified' } as const;
+const WORD = {
+  holds: 'holds',
+  broken: 'is BROKEN',
+  'nothing-verified': 'was not verified',
+  incomplete: 'was not seen whole',
+} as const;
 
 export function markdownReport(report: CheckReport): string {
   const failed = report.checks.filter(({ outcome }) => outcome === 'failed');

@@ -1,8 +1,11 @@
 /** Logs of shards: the merged log is the whole, and logs of different runs are refused. */
 import t from 'tap';
+import type { CellResult } from '../corpora/verdict.js';
+import { checksOf } from './checks.js';
 import { cell, logOf, vme } from './fixtures.js';
 import { compareLogs, comparisonText, logText, mergeLogs } from './merge.js';
 import { parseLog, type ResultLog } from './result-log.js';
+import { textReport } from './text.js';
 
 const A = cell({});
 const B = cell({ scenario: 'reset' });
@@ -19,6 +22,21 @@ void t.test('a cell that both have stands once; a log that was cut makes the who
   const merged = mergeLogs(named(logOf([A, B]), { ...logOf([B]), complete: false }));
   t.same(merged.cells, [A, B]);
   t.notOk(merged.complete);
+});
+
+void t.test('a shard that is missing is named, and the whole is not complete', async (t) => {
+  const part = (shard: string, one: CellResult): ResultLog => ({ ...logOf([one]), shards: [shard] });
+  const whole = mergeLogs(named(part('2/2', B), part('1/2', A)));
+  t.match(whole, { shards: ['1/2', '2/2'], complete: true });
+  const half = mergeLogs(named(part('1/2', A)));
+  t.match(half, { shards: ['1/2'], complete: false });
+  t.match(textReport(half, { color: false, verbose: false }), /Shard 2 of 2 is missing.*\nNot complete: 1 identical/);
+  t.match(checksOf(half).checks.at(-1), { outcome: 'failed', summary: /Shard 2 of 2 is missing/ });
+  t.match(parseLog(logText(half), 'half'), { shards: ['1/2'], complete: false });
+  t.ok(mergeLogs(named(part('1/2', A), logOf([A, B]))).complete, 'a whole log is whole');
+  t.throws(() => mergeLogs(named(part('1/2', A), part('2/3', B))), /parts 1\/2 and 2\/3 are not of one whole/);
+  for (const bad of ['0/2', '3/2', '1/99999', 'x'])
+    t.throws(() => parseLog(logText({ ...half, shards: [bad] }), 'x'), /x:1: .*is no part '1\/2'/, bad);
 });
 
 void t.test('logs of other versions, options, hosts, or with another result for one cell are refused', async (t) => {

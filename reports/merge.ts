@@ -9,7 +9,9 @@ import {
   LOG_SCHEMA,
   type LoggedCell,
   type LogLine,
+  missingShards,
   type ResultLog,
+  without,
 } from './result-log.js';
 
 /** A log with the name of its file. */
@@ -47,14 +49,24 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
     }
   }
   return {
-    ...first.log,
+    ...without(first.log, 'shards'),
     startedAt: logs.map(({ log }) => log.startedAt).sort()[0]!,
     hosts: [...hosts.values()].map(({ host }) => host),
     tables: new Map(logs.flatMap(({ log }) => [...log.tables])),
     cells: [...cells.values()].map(({ cell }) => cell),
-    complete: logs.every(({ log }) => log.complete),
+    ...partsOf(logs),
   };
 }
+
+/** A log of all cells beside parts makes the whole of all cells. */
+function partsOf(logs: readonly NamedLog[]): { readonly shards?: readonly string[]; readonly complete: boolean } {
+  const ended = logs.every(({ log }) => log.complete);
+  if (!logs.every(({ log }) => log.shards)) return { complete: ended };
+  const shards = [...new Set(logs.flatMap(({ log }) => log.shards!))].sort(byNumber);
+  return { shards, complete: ended && missingShards({ shards }).length === 0 };
+}
+
+const byNumber = (a: string, b: string): number => Number.parseInt(a, 10) - Number.parseInt(b, 10);
 
 /** `refused`, `refused, predicted identical, with aes forced`. */
 const verdictText = ({ verdict, predicted, forced }: CellResult): string =>
@@ -78,9 +90,9 @@ function refuseOthers(a: NamedLog, b: NamedLog): void {
 }
 
 /** The log as text: what `parseLog` reads back. */
-export function logText({ version, startedAt, options, hosts, tables, cells, complete }: ResultLog): string {
+export function logText({ version, startedAt, options, shards, hosts, tables, cells, complete }: ResultLog): string {
   const lines: LogLine[] = [
-    { type: 'run', schema: LOG_SCHEMA, version, startedAt, ...(options ? { options } : {}) },
+    { type: 'run', schema: LOG_SCHEMA, version, startedAt, ...(options && { options }), ...(shards && { shards }) },
     ...hosts.map((host) => ({ type: 'host' as const, ...host })),
     ...[...tables].map(([digest, table]) => ({ type: 'table' as const, digest, ...table })),
     ...cells.map((cell) => ({ type: 'cell' as const, ...cell })),

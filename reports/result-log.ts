@@ -44,6 +44,8 @@ export interface RunFacts {
   readonly startedAt: string;
   /** What cells were run with; logs with other options are not of one run. */
   readonly options?: Readonly<Record<string, unknown>>;
+  /** Which part of the cells this log is of, `1/2`: of a merged log all that it was made of. Absent: of all cells. */
+  readonly shards?: readonly string[];
 }
 
 /** A result with the dumps that led to it, where the cell was run. */
@@ -84,8 +86,8 @@ export interface Totals {
   readonly recorded: Readonly<Record<Verdict, number>>;
 }
 
-/** The run's outcome: `holds`, `broken`, or `nothing-verified` (no cell was identical, and none broke). */
-export type Conclusion = 'holds' | 'broken' | 'nothing-verified';
+/** The run's outcome: `holds`, `broken`, `nothing-verified` (no cell was identical, and none broke), `incomplete` (what ran would hold, and the rest was not seen). */
+export type Conclusion = 'holds' | 'broken' | 'nothing-verified' | 'incomplete';
 
 const zeroes = (): Record<Verdict, number> =>
   Object.fromEntries(VERDICTS.map((verdict) => [verdict, 0])) as Record<Verdict, number>;
@@ -117,9 +119,28 @@ export const isBreak = (cell: Pick<CellResult, 'verdict' | 'predicted' | 'reason
   BREAKS.includes(cell.verdict) || isUnexpected(cell);
 
 /** A contract holds where nothing broke and at least `minIdentical` cells were identical on real kernels, without forced features. */
-export function conclude(cells: readonly CellResult[], minIdentical = 1): Conclusion {
+export function conclude({ cells, complete }: Judged, minIdentical = 1): Conclusion {
   if (cells.some(isBreak)) return 'broken';
-  return totalsOf(cells).byVerdict.identical >= minIdentical ? 'holds' : 'nothing-verified';
+  if (totalsOf(cells).byVerdict.identical < minIdentical) return 'nothing-verified';
+  return complete ? 'holds' : 'incomplete';
+}
+
+/** What of a log its conclusion follows from. */
+export interface Judged {
+  readonly cells: readonly CellResult[];
+  readonly complete: boolean;
+}
+
+/** `2/3` for each part of which a log holds none; none where the log is of all cells. Throws `InputError` `logs-differ` where the parts are not of one whole. */
+export function missingShards({ shards }: Pick<RunFacts, 'shards'>): string[] {
+  const wholes = new Set((shards ?? []).map((shard) => shard.slice(shard.indexOf('/'))));
+  if (wholes.size > 1)
+    throw new InputError('logs-differ', `logs of different runs: parts ${shards!.join(' and ')} are not of one whole`);
+  return [...wholes].flatMap((whole) =>
+    Array.from({ length: Number(whole.slice(1)) }, (_, i) => `${i + 1}${whole}`).filter(
+      (part) => !shards!.includes(part),
+    ),
+  );
 }
 
 /**

@@ -3,14 +3,14 @@ import { createHash } from 'node:crypto';
 import type { Location, Log, ReportingDescriptor, Result } from 'sarif';
 import { requirements } from '../corpora/requirements.js';
 import type { Reason } from '../corpora/verdict.js';
-import { type Check, type CheckReport, groupBy } from './checks.js';
+import { type Check, type CheckReport, groupBy, isForReview } from './checks.js';
 import { reasonLines } from './reasons.js';
 
 const SCHEMA = 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json';
 const CORPORA = 'CORPORA';
 
 export function sarifReport(report: CheckReport): string {
-  const failed = report.checks.filter(({ outcome }) => outcome === 'failed');
+  const failed = report.checks.filter((check) => check.outcome === 'failed' || isForReview(check));
   const found = failed.flatMap(findingsOf);
   const rules = [...new Set(found.map(({ rule }) => rule))].sort();
   const log: Log = {
@@ -65,8 +65,7 @@ function ruleOf(id: string): ReportingDescriptor {
 const resultOf = ({ check, rule, text }: Finding, rules: readonly string[]): Result => ({
   ruleId: rule,
   ruleIndex: rules.indexOf(rule),
-  kind: 'fail',
-  level: 'error',
+  ...(isForReview(check) ? ({ kind: 'review', level: 'none' } as const) : ({ kind: 'fail', level: 'error' } as const)),
   message: { text },
   locations: [locationOf(check)],
   // The same finding in the next run is the same alert.

@@ -2,7 +2,7 @@ import t from 'tap';
 import type { CellResult } from '../corpora/verdict.js';
 import { cell, logOf, logTextOf, vme } from './fixtures.js';
 import { nameLines } from './reasons.js';
-import { conclude, parseLog } from './result-log.js';
+import { conclude, type Judged, parseLog } from './result-log.js';
 import { textReport } from './text.js';
 
 const report = (cells: readonly CellResult[]): string => textReport(logOf(cells), { color: false, verbose: false });
@@ -22,22 +22,26 @@ void t.test('the table has a row per pair, a column per scenario, and the reason
   t.match(text, /^Holds: 2 identical, 1 refused as predicted, 0 changed$/m);
 });
 
+const ofAll = (cells: readonly CellResult[]): Judged => ({ cells, complete: true });
+
 void t.test('a refusal that was not predicted breaks the contract', async (t) => {
   const cells = [cell({}), cell({ verdict: 'refused', reasons: [vme] })];
-  t.equal(conclude(cells), 'broken');
+  t.equal(conclude(ofAll(cells)), 'broken');
   t.match(report(cells), /UNEXPECTED: predicted identical/);
 });
 
 void t.test('refusals alone, and forced cells alone, verify nothing', async (t) => {
-  t.equal(conclude([cell({ verdict: 'refused', predicted: 'refused' })]), 'nothing-verified');
-  t.equal(conclude([cell({ forced: ['avx512f'] })]), 'nothing-verified');
-  t.equal(conclude([]), 'nothing-verified');
+  t.equal(conclude(ofAll([cell({ verdict: 'refused', predicted: 'refused' })])), 'nothing-verified');
+  t.equal(conclude(ofAll([cell({ forced: ['avx512f'] })])), 'nothing-verified');
+  t.equal(conclude(ofAll([])), 'nothing-verified');
 });
 
 void t.test('a log that was cut, or is no log, is told apart', async (t) => {
   const whole = logTextOf([cell({})]);
   t.equal(parseLog(whole, 'x').complete, true);
   t.equal(parseLog(whole.slice(0, whole.lastIndexOf('{')), 'x').complete, false);
+  t.equal(conclude({ ...ofAll([cell({})]), complete: false }), 'incomplete', 'what ran holds, the rest was not seen');
+  t.equal(conclude({ ...ofAll([cell({ verdict: 'changed' })]), complete: false }), 'broken');
   t.throws(() => parseLog('{"type":"cell"}\n', 'x'), /x:1: 'cell' line without 'pair'/);
   t.throws(() => parseLog('hello\n', 'x'), /x:1: not JSON/);
 });

@@ -2,7 +2,15 @@
 import { styleText } from 'node:util';
 import { type CellResult, expectedWord, isUnexpected, type Verdict } from '../corpora/verdict.js';
 import { findingLines, nameLines } from './reasons.js';
-import { conclude, type HostSummary, type ResultLog, totalsOf } from './result-log.js';
+import {
+  type Conclusion,
+  conclude,
+  type HostSummary,
+  type Judged,
+  missingShards,
+  type ResultLog,
+  totalsOf,
+} from './result-log.js';
 import { summarize, type TableRow, verdictTable } from './table.js';
 
 export interface TextOptions {
@@ -30,8 +38,8 @@ export function textReport(log: ResultLog, options: TextOptions): string {
   return [
     ...hostLines(log.hosts),
     ...tableLines(log.cells, paint, options.verbose),
-    ...(log.complete ? [] : ['The run was cut short: this log is not complete.']),
-    conclusionLine(log.cells, options.minIdentical),
+    ...(log.complete ? [] : [incompleteText(log)]),
+    conclusionLine(log, options.minIdentical),
   ].join('\n');
 }
 
@@ -90,9 +98,24 @@ const predictedNote = (cell: CellResult): string => {
   return isUnexpected(cell) ? ` (UNEXPECTED: predicted ${expectedWord(cell)})` : ' (as predicted)';
 };
 
+const WORDS: Readonly<Record<Conclusion, string>> = {
+  holds: 'Holds',
+  broken: 'BROKEN',
+  'nothing-verified': 'Nothing verified',
+  incomplete: 'Not complete',
+};
+
+/** Why a log is not complete, as a sentence. */
+export function incompleteText(log: ResultLog): string {
+  const missing = missingShards(log);
+  if (missing.length === 0) return 'The run was cut short: this log is not complete.';
+  const parts = missing.map((part) => part.replace('/', ' of ')).join(', ');
+  return `Shard ${parts} is missing: this log is not complete.`;
+}
+
 /** `Holds: 18 identical, 7 refused as predicted, 0 changed` */
-export function conclusionLine(cells: readonly CellResult[], minIdentical?: number): string {
-  const totals = totalsOf(cells);
+export function conclusionLine(log: Judged, minIdentical?: number): string {
+  const totals = totalsOf(log.cells);
   const { byVerdict, refusedAsPredicted, unexpected } = totals;
   const counts = [
     `${byVerdict.identical} identical`,
@@ -108,10 +131,7 @@ export function conclusionLine(cells: readonly CellResult[], minIdentical?: numb
     ...countedApart('with forced features (*)', totals.forced),
     ...countedApart('on recorded hosts (~), where no kernel ran', totals.recorded),
   ].join('');
-  const word = { holds: 'Holds', broken: 'BROKEN', 'nothing-verified': 'Nothing verified' }[
-    conclude(cells, minIdentical)
-  ];
-  return `${word}: ${counts}${apart}`;
+  return `${WORDS[conclude(log, minIdentical)]}: ${counts}${apart}`;
 }
 
 /** `; with forced features (*), counted apart: 3 identical`, or nothing. */

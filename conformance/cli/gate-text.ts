@@ -19,17 +19,18 @@ export function gateText(result: GateResult, options: GateTextOptions): string {
     `${result.base} > ${result.head}`,
     ...sameCause(result.findings).flatMap((group) => ['', ...causeLines(group, options)]),
     ...(result.findings.length > 0 ? [''] : []),
-    ...addedLines(result.added, options.verbose),
+    ...nameLines('new    ', result.added, options.verbose),
+    ...nameLines('gone   ', result.removed, options.verbose),
     ...bootLines(options.boots),
     ...result.notes.map((note) => `note    ${note}`),
     conclusionText(result, options.boots),
   ].join('\n');
 }
 
-function addedLines(added: GateResult['added'], verbose: boolean): string[] {
-  const lines = added.map(({ what, pairs }) => `new     ${what}: ${counted(pairs, 'pair')}`);
+function nameLines(title: string, names: GateResult['added'], verbose: boolean): string[] {
+  const lines = names.map(({ what, pairs }) => `${title} ${what}: ${counted(pairs, 'pair')}`);
   if (verbose || lines.length <= FEW) return lines;
-  return [...lines.slice(0, FEW), `new     and ${lines.length - FEW} more (-v shows all)`];
+  return [...lines.slice(0, FEW), `${title} and ${lines.length - FEW} more (-v shows all)`];
 }
 
 /** What guests saw on real hosts: one boot for each way in which tables changed. */

@@ -57,5 +57,5 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
     );
   }
   if (options.allowAltered && verdict === 'altered') return 0;
-  return CONCLUSION_EXIT[conclude([result])];
+  return CONCLUSION_EXIT[conclude({ cells: [result], complete: true })];
 }

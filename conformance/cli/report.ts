@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
-import { compareLogs, comparisonText, logText, mergeLogs } from '../../reports/merge.js';
+import { compareLogs, comparisonText, logText, mergeLogs, type NamedLog } from '../../reports/merge.js';
 import { type LogFormat, reportOf } from '../../reports/reporters.js';
-import type { ResultLog } from '../../reports/result-log.js';
+import { missingShards, type ResultLog } from '../../reports/result-log.js';
+import { incompleteText } from '../../reports/text.js';
 import { readLog } from '../run/log-writer.js';
-import { type CommonOptions, print, printJson } from './output.js';
+import { type CommonOptions, print, printJson, warn } from './output.js';
 import { exitOf, textOptions } from './verify.js';
 
 export interface ReportCommandOptions extends CommonOptions {
@@ -28,18 +29,31 @@ export async function report(files: readonly string[], options: ReportCommandOpt
 
 /** Throws `InputError` where logs are none, or of different runs. */
 function readLogs(files: readonly string[]): ResultLog {
-  if (files.length === 0) throw new InputError('no-logs', 'name a result log: guest-abi-results/run.jsonl, say');
-  return mergeLogs(files.map((name) => ({ name, log: readLog(name) })));
+  if (files.length === 0) throw noLogs();
+  // A part alone is told of as what it is; several logs must make up the whole.
+  return files.length === 1 ? readLog(files[0]!) : mergeLogs(files.map(named));
 }
 
-/** Writes one log of several. */
+const noLogs = (): InputError => new InputError('no-logs', 'name a result log: guest-abi-results/run.jsonl, say');
+const named = (name: string): NamedLog => ({ name, log: readLog(name) });
+
+/** Writes one log of several. Exit code 3 where they are not the whole run: what is missing is told. */
 export function merge(files: readonly string[], { out, json }: CommonOptions & { readonly out: string }): ExitCode {
   if (existsSync(out)) throw new InputError('log-exists', `${out} exists`, { given: out });
-  const log = readLogs(files);
+  if (files.length === 0) throw noLogs();
+  const log = mergeLogs(files.map(named));
   writeFileWhole(out, [Buffer.from(logText(log))]);
-  if (json) printJson('merge', { logs: files, out, cells: log.cells.length, complete: log.complete });
-  else print(`${out}: ${log.cells.length} cells of ${files.length} logs${log.complete ? '' : ', not complete'}`);
-  return EXIT.holds;
+  if (json)
+    printJson('merge', {
+      logs: files,
+      out,
+      cells: log.cells.length,
+      complete: log.complete,
+      missing: missingShards(log),
+    });
+  else print(`${out}: ${log.cells.length} cells of ${files.length} logs`);
+  if (!log.complete) warn(incompleteText(log));
+  return log.complete ? EXIT.holds : EXIT.cannot;
 }
 
 /** Exit code 1 where a cell of both has another verdict or other reasons, 3 where they have none in common. */

@@ -6,6 +6,8 @@ export const CLI = fileURLToPath(new URL('main.js', import.meta.url));
 
 export interface CliEnd {
   readonly code: number | null;
+  /** What ended it, where it did not leave by itself: its `code` is null then. */
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -47,9 +49,9 @@ export function runCli(args: readonly string[], environment: CliEnvironment = {}
       child.kill(signal.name);
     }, POLL_MS);
     child.on('error', reject);
-    child.on('close', (code) => {
+    child.on('close', (code, endedBy) => {
       clearInterval(poll);
-      resolve({ code, ...end });
+      resolve({ code, signal: endedBy, ...end });
     });
   });
 }

@@ -112,7 +112,7 @@ async function openLab({ offline }: StartOptions): Promise<OpenHosts | null> {
 async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: string) => void) {
   const cells = cellsOf(pairs, [local], ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate']);
   const lenient = { allowAltered: true, forceFeatures: true };
-  const writer = LogWriter.create(loggedOptions(lenient), undefined, 'altered');
+  const writer = LogWriter.create(loggedOptions(lenient), undefined, { suffix: 'altered' });
   const log = await runLogged(cells, { ...runOptions(lenient), jobs: 2 }, writer);
   const { byVerdict, forced } = totalsOf(log.cells);
   const [altered, changed] = [byVerdict.altered + forced.altered, byVerdict.changed + forced.changed];
@@ -137,7 +137,7 @@ async function playControl(
 }
 
 function meaning(log: ResultLog, hosts: readonly Host[]): string {
-  const line = conclusionLine(log.cells);
+  const line = conclusionLine(log);
   if (hosts.every((host) => host instanceof RecordedHost)) return `${line}. No guest was booted.`;
   const vendors = new Set(hosts.map(({ capabilities }) => capabilities.facts.cpuVendor));
   if (!vendors.has('GenuineIntel'))

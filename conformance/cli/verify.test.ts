@@ -5,7 +5,7 @@ import t from 'tap';
 import type { CellResult } from '../../corpora/verdict.js';
 import { needsKvm, smallFileSystem } from '../../reference-vmm/fixtures.js';
 import type { VerifyJson } from '../../reports/json.js';
-import { conclude, parseLog } from '../../reports/result-log.js';
+import { conclude, type Judged, parseLog } from '../../reports/result-log.js';
 import { processesMarked } from './fixtures.js';
 import { type CliEnd, type CliEnvironment, runCli } from './run-cli.js';
 
@@ -23,13 +23,12 @@ const readLogFile = (file: string) => parseLog(readFileSync(file, 'utf8'), file)
 const documentOf = (end: CliEnd): VerifyJson => JSON.parse(end.stdout) as VerifyJson;
 
 /** DESIGN.md: 0 holds, 1 a break, 3 nothing was verified. */
-const exitOf = (cells: readonly CellResult[]): number =>
-  ({ holds: 0, broken: 1, 'nothing-verified': 3 })[conclude(cells)];
+const exitOf = (log: Judged): number => ({ holds: 0, broken: 1, 'nothing-verified': 3, incomplete: 3 })[conclude(log)];
 
 void t.test('every cell is judged as predicted, logged and reported', needsKvm, async (t) => {
   const end = await verify([...WHOLE, '--json', '--log', LOG]);
   const report = documentOf(end);
-  t.equal(end.code, exitOf(report.cells), end.stderr);
+  t.equal(end.code, exitOf(report), end.stderr);
   t.equal(report.cells.length, 4);
   for (const { pair, scenario, verdict, predicted, evidence } of report.cells) {
     t.equal(verdict, predicted, `${pair} ${scenario}`);
@@ -104,6 +103,18 @@ void t.test('the parts of all shards are the whole, each cell once', needsKvm, a
   t.same(parts.flat().sort(), [...whole].sort());
 });
 
+void t.test('a shard that was not run is missed when logs are merged', async (t) => {
+  const [first, second, merged] = ['shard-1', 'shard-2', 'shards'].map((name) => join(folder, `${name}.jsonl`));
+  const run = (shard: string, log: string) =>
+    verify([...PAIRS, '--host', 'recorded:EPYC/6.12', '--scenario', 'boot,reset', '--shard', shard, '--log', log]);
+  t.notMatch(await run('1/2', first!), { stdout: /not complete/ }, 'it is the whole of what it was asked for');
+  const missing = await runCli(['report', 'merge', first!, '--out', merged!]);
+  t.match(missing, { code: 3, stderr: /Shard 2 of 2 is missing: this log is not complete/ });
+  await run('2/2', second!);
+  const both = ['report', 'merge', first!, second!, '--json', '--out', `${merged}-2`];
+  t.match(await runCli(both), { code: 0, stdout: /"complete": true/ });
+});
+
 void t.test('--against: a cell that ends otherwise than before is a break', needsKvm, async (t) => {
   const args = [...PAIRS.slice(0, 2), ...ALLOW, '--scenario', 'boot'];
   const same = await verify([...args, '--against', LOG, '--log', join(folder, 'same.jsonl')]);
@@ -151,7 +162,15 @@ void t.test(
     });
     const report = documentOf(end);
     t.notOk(report.complete);
-    t.equal(end.code, 3);
+    const ended = report.cells.map(({ verdict, predicted, reasons }) => ({
+      verdict,
+      predicted,
+      why: reasons[0]?.message,
+    }));
+    // All that can be wrong at once, so that a failure under load tells its cause.
+    const told = JSON.stringify({ signal: end.signal, stderr: end.stderr, ended });
+    t.equal(end.code, 3, told);
+    for (const { verdict, predicted } of ended) t.equal(verdict, predicted, told);
     const { cells, complete } = readLogFile(log);
     t.notOk(complete);
     t.same(cells.map(nameOf).sort(), report.cells.map(nameOf).sort());

@@ -8,6 +8,7 @@ import {
   type Conclusion,
   cellKey,
   conclude,
+  type Judged,
   type LoggedCell,
   type ResultLog,
 } from '../../reports/result-log.js';
@@ -41,6 +42,7 @@ export const CONCLUSION_EXIT: Readonly<Record<Conclusion, ExitCode>> = {
   holds: EXIT.holds,
   broken: EXIT.broken,
   'nothing-verified': EXIT.cannot,
+  incomplete: EXIT.cannot,
 };
 
 /** Runs, logs and reports; gives the exit code. */
@@ -58,7 +60,10 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   const run = { ...runOptions(options), jobs: options.jobs, definitions };
   if (options.list) return list(cells, run, options.json ?? false);
   if (before) requireCommonCell(before.cells, cells, options.against!);
-  const writer = options.resume ? LogWriter.resume(logged, options.resume) : LogWriter.create(logged, options.log);
+  const part = options.shard?.join('/');
+  const writer = options.resume
+    ? LogWriter.resume(logged, options.resume, part)
+    : LogWriter.create(logged, options.log, { part });
   const started = performance.now();
   const log = await runLogged(cells, run, writer);
   const seconds = (performance.now() - started) / 1000;
@@ -73,11 +78,7 @@ export async function verify(options: VerifyOptions): Promise<ExitCode> {
   return worse.length > 0 ? EXIT.broken : exitOf(log, options.minIdentical);
 }
 
-/** Of a run that was cut short what ran may hold, and the rest was not seen. */
-export function exitOf({ cells, complete }: Pick<ResultLog, 'cells' | 'complete'>, minIdentical?: number): ExitCode {
-  const exit = CONCLUSION_EXIT[conclude(cells, minIdentical)];
-  return exit === EXIT.holds && !complete ? EXIT.cannot : exit;
-}
+export const exitOf = (log: Judged, minIdentical?: number): ExitCode => CONCLUSION_EXIT[conclude(log, minIdentical)];
 
 export const textOptions = (options: CommonOptions & { minIdentical?: number }) => ({
   color: process.stdout.isTTY && !process.env.NO_COLOR,

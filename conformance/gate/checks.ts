@@ -1,6 +1,6 @@
 /** A gate's result as the checks that CI systems are told: one that failed for each cause, one that passed for each model that held. */
 import type { CellResult } from '../../corpora/verdict.js';
-import type { Check, CheckReport } from '../../reports/checks.js';
+import { type Check, type CheckReport, REMOVED } from '../../reports/checks.js';
 import { reasonLines } from '../../reports/reasons.js';
 import { isBreak } from '../../reports/result-log.js';
 import { machineRanges } from './machine-ranges.js';
@@ -27,6 +27,7 @@ export function gateChecks(
     checks: [
       ...sameCause(result.findings).map((group) => failedCheck(group, order)),
       ...(boots ?? []).filter(isBreak).map(bootCheck),
+      ...result.removed.map(({ what, pairs }) => removedCheck(what, pairs)),
       ...result.held.map(({ model, pairs }) => heldCheck(model, pairs)),
       ...(conclusion === 'nothing-compared' ? [nothingCheck(result)] : []),
     ],
@@ -65,6 +66,13 @@ const bootCheck = ({ pair, hosts, verdict, predicted, reasons, ms }: CellResult)
   ...{ group: GROUP, name: `${pair} booted on ${hosts.join(' > ')}`, outcome: 'failed', verdict },
   summary: `${verdict}, predicted ${predicted}: ${reasonLines(reasons)[0] ?? 'no reason was told'}`,
   ...{ reasons, place: null, ms },
+});
+
+/** Told everywhere, and no failure: QEMU announces removals. */
+const removedCheck = (what: string, pairs: number): Check => ({
+  ...{ group: GROUP, name: `${what} is gone`, outcome: 'skipped', verdict: REMOVED },
+  summary: `the head has no ${what} any more: guests of ${pairs} pairs cannot be started with it`,
+  ...{ reasons: [], place: null, ms: 0 },
 });
 
 const heldCheck = (model: string, pairs: number): Check => ({

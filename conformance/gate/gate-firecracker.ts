@@ -36,7 +36,7 @@ export function gateTemplate(file: string, text: string, hosts: readonly NamedHo
   const broken = open.filter(({ length }) => length > 0).length;
   return {
     ...{ base: hosts.map(({ id }) => id).join(', '), head: `firecracker:${file}`, subject: 'CPUID leaves and MSRs' },
-    ...{ held: [], findings, added: [], notes: [] },
+    ...{ held: [], findings, added: [], removed: [], notes: [] },
     totals: {
       unchanged: open.length - broken,
       broken: broken + lacking.length,

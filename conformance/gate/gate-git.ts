@@ -59,6 +59,7 @@ export function gateAgainstGit({ ref, corpora, wanted = () => true }: GitGateOpt
         held: compared.held,
         findings,
         added: additionsOf(compared.added, base),
+        removed: [],
       },
       totals: {
         unchanged: compared.unchanged,

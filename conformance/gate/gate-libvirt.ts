@@ -20,6 +20,7 @@ export function gateMapAgainstDefinitions(folder: string, definitions: Definitio
     ...{ base: "QEMU's models", head: `libvirt:${folder}`, subject: 'models', findings },
     held: found.agreeing.map((model) => ({ model, pairs: 1 })),
     totals: { unchanged: found.agreeing.length, broken: findings.length, added: found.modelsOnlyLibvirt.length },
+    removed: [],
     added: found.modelsOnlyLibvirt.map((model) => ({ what: `model ${model} of libvirt alone`, pairs: 1 })),
     notes:
       found.featuresOnlyLibvirt.length > 0
@@ -40,6 +41,7 @@ export function gateMaps(before: string, baseName: string, after: string): GateR
     findings: broken.map(([model, why]) => modelFinding(model, after, why)),
     held: held.map(([model]) => ({ model, pairs: 1 })),
     totals: { unchanged: held.length, broken: broken.length, added: added.length },
+    removed: [],
     added: added.map((model) => ({ what: `model ${model}`, pairs: 1 })),
     notes: [],
   };

@@ -8,7 +8,8 @@ import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { brokenDefinitions } from '../run/expectation.js';
 import { subjectName } from '../subjects/qemu/comparison.js';
 import { type PairEvidence, pairEvidence } from '../subjects/qemu/evidence.js';
-import { findingsOf, type GatedPair, heldModels, isBroken, type QemuGateOptions } from './gate-qemu.js';
+import type { QemuPair } from '../subjects/qemu/tables.js';
+import { findingsOf, type GatedPair, heldModels, isBroken, type QemuGateOptions, removedOf } from './gate-qemu.js';
 import { type GateResult, RELEASED_PAIRS } from './result.js';
 
 /**
@@ -21,14 +22,15 @@ export async function gateContracts(
   { wanted, workers = 2, onProgress }: QemuGateOptions,
 ): Promise<GateResult> {
   const has = await askOverview(head);
-  const models = new Set(has.models);
-  const ours = definitions.machineIndex.machines.filter((name) => has.machines.includes(name));
-  const pairs = ours.flatMap((machine) =>
+  const [machines, models] = [new Set(has.machines), new Set(has.models)];
+  const frozen = definitions.machineIndex.machines.flatMap((machine) =>
     listModels(machine, definitions)
       .map(({ name: cpu }) => ({ machine, cpu }))
-      .filter(({ cpu }) => models.has(cpu) && wanted({ machine, model: cpu }))
+      .filter(({ cpu }) => wanted({ machine, model: cpu }))
       .filter(({ cpu }) => contractOf(`${machine}/${cpu}`, '1', definitions) !== null),
   );
+  const isThere = ({ machine, cpu }: QemuPair): boolean => machines.has(machine) && models.has(cpu);
+  const pairs = frozen.filter(isThere);
   const seen = new Map<string, GatedPair>();
   let guests = 0;
   for await (const one of pairEvidence(head, pairs, { definitions, workers, shapes: CONTRACT_SHAPES })) {
@@ -43,6 +45,10 @@ export async function gateContracts(
   return {
     ...{ base: 'contracts', head: `${subjectName(head)} (${head.version})`, subject: RELEASED_PAIRS },
     ...{ findings: findingsOf(all, `QEMU ${head.version}`), held: heldModels(all), added: [] },
+    removed: removedOf(
+      frozen.filter((pair) => !isThere(pair)),
+      has.machines,
+    ),
     totals: { unchanged: all.length - broken, broken, added: 0 },
     notes: [`each pair in SMP shapes ${CONTRACT_SHAPES.join(' and ')}, under TCG`],
   };

@@ -1,8 +1,9 @@
 /** Two QEMU binaries: what guests of every common pair see under the one and under the other. */
+import { namedMsrs } from '../../corpora/msrs.js';
 import { parsePair } from '../../corpora/pair.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
-import { commonPairs, compareQemus, subjectName } from '../subjects/qemu/comparison.js';
+import { commonPairs, compareQemus, msrsLeftOut, subjectName } from '../subjects/qemu/comparison.js';
 import type { QemuPair } from '../subjects/qemu/tables.js';
 import type { PairFilter } from './compare-definitions.js';
 import { effectsOf } from './effects.js';
@@ -49,9 +50,12 @@ export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options:
       ...common.onlyHead.machines.map((name) => ({ what: `machine type ${name}`, pairs: common.models.length })),
       ...common.onlyHead.models.map((name) => ({ what: `model ${name}`, pairs: common.machines.length })),
     ],
+    removed: removedOf(
+      common.gone.filter(({ machine, cpu }) => options.wanted({ machine, model: cpu })),
+      common.machines,
+    ),
     notes: [
-      ...gone('machine types', common.onlyBase.machines),
-      ...gone('models', common.onlyBase.models),
+      ...msrNote(pairs, base),
       ...skippedNote(cells, chosen.size),
       ...(done.size > 0 ? [`${done.size} pairs were in the log`] : []),
       ...(waiting.length === 0 ? [] : [rateNote(waiting.length, seconds)]),
@@ -67,8 +71,25 @@ const rateNote = (pairs: number, seconds: number): string =>
 export const isBroken = ({ verdict }: Pick<GatedPair, 'verdict'>): boolean =>
   verdict !== 'identical' && verdict !== 'skipped';
 
-const gone = (what: string, names: readonly string[]): string[] =>
-  names.length > 0 ? [`${what} that the head has not, as QEMU announces removals: ${names.join(' ')}`] : [];
+/** Pairs by what of them is gone: the machine type, or on one that stays the model. */
+export function removedOf(gone: readonly QemuPair[], machines: readonly string[]): GateResult['removed'] {
+  const counts = new Map<string, number>();
+  for (const { machine, cpu } of gone) {
+    const what = machines.includes(machine) ? `model ${cpu}` : `machine type ${machine}`;
+    counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
+  return [...counts].map(([what, pairs]) => ({ what, pairs }));
+}
+
+/** How many MSRs were read and say nothing of the pair's CPU. */
+function msrNote(pairs: readonly QemuPair[], base: QemuLauncher): string[] {
+  const counts = pairs.map((pair) => msrsLeftOut(pair, base));
+  if (counts.length === 0) return [];
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  return [
+    `MSRs: ${namedMsrs().length} were read in each guest; ${least === most ? most : `${least} to ${most}`} of them are not of the pair's CPU, or written by firmware, and were not compared`,
+  ];
+}
 
 function skippedNote(cells: readonly CellResult[], pairs: number): string[] {
   const skipped = cells.filter(({ verdict }) => verdict === 'skipped');

@@ -76,6 +76,8 @@ export interface GateResult {
   readonly findings: readonly GateFinding[];
   /** Machine types, versions and models that the base has not, with the number of their pairs. */
   readonly added: readonly { readonly what: string; readonly pairs: number }[];
+  /** Machine types and models that the head QEMU has not any more, with the number of their pairs: a reviewer's to see, and no break, since QEMU announces removals. */
+  readonly removed: readonly { readonly what: string; readonly pairs: number }[];
   /** What a reader must know: what was not compared, what is not frozen yet. */
   readonly notes: readonly string[];
 }
@@ -92,12 +94,15 @@ const WORDS: Readonly<Record<GateConclusion, string>> = {
   'nothing-compared': 'Nothing compared',
 };
 
+export const removedPairs = ({ removed }: GateResult): number => removed.reduce((sum, { pairs }) => sum + pairs, 0);
+
 /** `BROKEN: 12970 released pairs unchanged, 474 broken, 0 new, 1 boot broke` */
 export function conclusionText(result: GateResult, boots: Boots = null): string {
   const { unchanged, broken, added } = result.totals;
+  const gone = removedPairs(result);
   const broke = boots?.filter(isBreak).length ?? 0;
   const more = broke > 0 ? `, ${broke} boot${broke === 1 ? '' : 's'} broke` : '';
-  return `${WORDS[concludeGate(result, boots)]}: ${unchanged} ${result.subject} unchanged, ${broken} broken, ${added} new${more}`;
+  return `${WORDS[concludeGate(result, boots)]}: ${unchanged} ${result.subject} unchanged, ${broken} broken, ${added} new${gone > 0 ? `, ${gone} removed` : ''}${more}`;
 }
 
 /** Findings that have one cause, the widest first: tables differ between machine types, and so do the findings. */

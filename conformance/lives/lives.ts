@@ -22,6 +22,8 @@ export interface Distribution {
   lives: number;
   /** Lives in which a guest moved between kernels of different versions and nothing changed. */
   movedBetweenKernels: number;
+  /** Lives in which a move to another host was refused, as predicted. */
+  refusedMoves: number;
   readonly steps: Map<string, number>;
   readonly verdicts: Map<string, number>;
 }
@@ -39,7 +41,10 @@ export interface LivesEnd {
 }
 
 export async function tryLives(hosts: readonly Host[], options: LivesOptions): Promise<LivesEnd> {
-  const distribution: Distribution = { lives: 0, movedBetweenKernels: 0, steps: new Map(), verdicts: new Map() };
+  const distribution: Distribution = {
+    ...{ lives: 0, movedBetweenKernels: 0, refusedMoves: 0 },
+    ...{ steps: new Map(), verdicts: new Map() },
+  };
   const { seed, runs, timeMs, maxEvents, replay } = options;
   const commands = fc.commands(lifeCommands, {
     maxCommands: maxEvents,
@@ -69,11 +74,15 @@ export async function tryLives(hosts: readonly Host[], options: LivesOptions): P
   return { distribution, seed, finding: { life, why, path: ended.counterexamplePath ?? '', replayPath } };
 }
 
+/** True where fewer than half of the lives went over two kernels unchanged: what was shown is mostly of one. */
+export const movedTooFew = ({ lives, movedBetweenKernels }: Distribution): boolean => movedBetweenKernels * 2 < lives;
+
 function count(distribution: Distribution, steps: readonly LifeStep[]): void {
   distribution.lives++;
   const unchanged = ({ verdict }: LifeStep): boolean => verdict === 'identical' || verdict === 'altered';
   if (steps.some((step) => step.moved !== null && step.moved[0] !== step.moved[1] && unchanged(step)))
     distribution.movedBetweenKernels++;
+  if (steps.some(({ moved, verdict }) => moved !== null && verdict === 'refused')) distribution.refusedMoves++;
   for (const { event, verdict, recorded } of steps) {
     add(distribution.steps, event);
     add(distribution.verdicts, recorded ? `${verdict} (recorded)` : verdict);

@@ -1,6 +1,6 @@
 /** `npm run lives`: generated lives of guests on recorded, overlay, lab or local hosts; a finding is shrunk and told with the command that replays it. */
 import { Command } from 'commander';
-import { EXIT, GuestAbiError } from '../../corpora/errors.js';
+import { EXIT, type ExitCode, GuestAbiError } from '../../corpora/errors.js';
 import { openHosts } from '../cli/hosts.js';
 import { wholeNumber } from '../cli/options.js';
 import { progressLine } from '../cli/progress.js';
@@ -8,7 +8,7 @@ import type { Host } from '../hosts/host.js';
 import { OverlayHost } from '../hosts/overlay-host.js';
 import { committedCaptures, openCapture } from '../hosts/recorded/open-capture.js';
 import { altersCpuid } from '../hosts/summary.js';
-import { type LivesEnd, tryLives } from './lives.js';
+import { type LivesEnd, movedTooFew, tryLives } from './lives.js';
 
 interface Options {
   readonly runs: number;
@@ -51,7 +51,16 @@ async function main(options: Options): Promise<void> {
   const seconds = (performance.now() - started) / 1000;
   if (options.json) console.log(JSON.stringify(toJson(end, hosts, seconds), null, 1));
   else console.log(toText(end, hosts, seconds, options));
-  process.exitCode = end.finding ? EXIT.broken : EXIT.holds;
+  process.exitCode = exitOf(end, tooFew(end, hosts, options));
+}
+
+/** Where the hosts are of several kernels, lives must go from one to another. One that is played again shows only itself. */
+const tooFew = ({ distribution }: LivesEnd, hosts: readonly Host[], { replay }: Options): boolean =>
+  replay === undefined && new Set(hosts.map(({ summary }) => summary.kernel)).size > 1 && movedTooFew(distribution);
+
+function exitOf(end: LivesEnd, few: boolean): ExitCode {
+  if (end.finding) return EXIT.broken;
+  return few || end.distribution.lives === 0 ? EXIT.cannot : EXIT.holds;
 }
 
 const listed = (counts: ReadonlyMap<string, number>): string =>
@@ -60,15 +69,20 @@ const listed = (counts: ReadonlyMap<string, number>): string =>
     .map(([name, count]) => `${name} ${count}`)
     .join(', ');
 
-function toText({ distribution, seed, finding }: LivesEnd, hosts: readonly Host[], seconds: number, options: Options) {
-  const { lives, movedBetweenKernels, steps, verdicts } = distribution;
-  const share = lives === 0 ? 0 : Math.round((100 * movedBetweenKernels) / lives);
+function toText(end: LivesEnd, hosts: readonly Host[], seconds: number, options: Options): string {
+  const { distribution, seed, finding } = end;
+  const { lives, movedBetweenKernels, refusedMoves, steps, verdicts } = distribution;
+  const share = (some: number): string => `${some} lives (${lives === 0 ? 0 : Math.round((100 * some) / lives)} %)`;
   const lines = [
     `${lives} lives on ${hosts.length} hosts in ${seconds.toFixed(1)} s, seed ${seed}`,
     `  steps     ${listed(steps)}`,
     `  verdicts  ${listed(verdicts)}`,
-    `  ${movedBetweenKernels} lives (${share} %) hold an unchanged move between kernels of different versions`,
+    `  ${share(movedBetweenKernels)} hold an unchanged move between kernels of different versions, ${share(refusedMoves)} a refused one`,
   ];
+  if (!finding && tooFew(end, hosts, options))
+    return [...lines, 'TOO FEW: less than half of the lives moved unchanged between kernels; nothing is shown.'].join(
+      '\n',
+    );
   if (!finding) return [...lines, 'Every step came out as predicted: unchanged, or rightly refused.'].join('\n');
   const again = [
     `npm run lives -- --seed ${seed} --runs ${options.runs} --events ${options.events}`,
@@ -83,7 +97,8 @@ function toText({ distribution, seed, finding }: LivesEnd, hosts: readonly Host[
 const toJson = ({ distribution, seed, finding }: LivesEnd, hosts: readonly Host[], seconds: number): unknown => ({
   schema: 'guest-abi/lives/1',
   hosts: hosts.map(({ summary }) => summary.id),
-  ...{ seed, seconds, lives: distribution.lives, movedBetweenKernels: distribution.movedBetweenKernels },
+  ...{ seed, seconds, lives: distribution.lives },
+  ...{ movedBetweenKernels: distribution.movedBetweenKernels, refusedMoves: distribution.refusedMoves },
   steps: Object.fromEntries(distribution.steps),
   verdicts: Object.fromEntries(distribution.verdicts),
   finding,

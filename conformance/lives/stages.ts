@@ -43,9 +43,9 @@ export function generatedStage(hosts: readonly Host[], options: StageOptions): f
       .map(([machine, pick]) => runnablePair(machine, pick, chosen.slice(0, 2), options));
     return fc
       .oneof(
-        { arbitrary: runnable, weight: 16 },
+        { arbitrary: runnable, weight: 15 },
         { arbitrary: closedPair, weight: 3 },
-        { arbitrary: fc.constantFrom(...OPEN_PAIRS), weight: 1 },
+        { arbitrary: fc.constantFrom(...OPEN_PAIRS), weight: 2 },
       )
       .map(({ machine, cpu }) => ({
         ...{ machine, cpu, smp: shape, hosts: chosen },

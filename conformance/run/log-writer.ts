@@ -23,6 +23,13 @@ const VOLATILITY = loadVolatility();
 /** What cells are run with, as it stands in the log's first line. */
 type LoggedOptions = NonNullable<RunFacts['options']>;
 
+interface NewLog {
+  /** Of its name, where none is given. */
+  readonly suffix?: string;
+  /** The part of the cells that it is of: `1/2`. Of all where it is not given. */
+  readonly part?: string | undefined;
+}
+
 export class LogWriter {
   readonly file: string;
   /** Results of the log that is being resumed. */
@@ -32,7 +39,7 @@ export class LogWriter {
   readonly #fd: number;
   readonly #hosts = new Map<string, HostSummary>();
 
-  private constructor(file: string, options: LoggedOptions, before: ResultLog | null) {
+  private constructor(file: string, options: LoggedOptions, part: string | undefined, before: ResultLog | null) {
     const fresh = before ? `${file}.tmp` : file;
     this.file = file;
     this.done = before?.cells ?? [];
@@ -43,6 +50,7 @@ export class LogWriter {
       version: PACKAGE_VERSION,
       startedAt: before?.startedAt ?? new Date().toISOString(),
       options,
+      ...(part === undefined ? {} : { shards: [...new Set([...(before?.shards ?? []), part])] }),
     });
     for (const host of before?.hosts ?? []) this.host(host);
     for (const table of before?.tables.values() ?? []) this.#table(table);
@@ -54,15 +62,15 @@ export class LogWriter {
   }
 
   /** A new log. Without a name: `guest-abi-results/run.jsonl`, or `run-2.jsonl` and so on; an existing file is never written over. */
-  static create(options: LoggedOptions, file?: string, suffix = ''): LogWriter {
+  static create(options: LoggedOptions, file?: string, { suffix = '', part }: NewLog = {}): LogWriter {
     if (file !== undefined && existsSync(file))
       throw new InputError('log-exists', `${file} exists; --resume ${file} goes on with it`, { given: file });
-    return new LogWriter(file ?? freeName(suffix), options, null);
+    return new LogWriter(file ?? freeName(suffix), options, part, null);
   }
 
   /** Goes on with a log: what it holds is kept, a cut last line is dropped. Throws as `readLogOf`. */
-  static resume(options: LoggedOptions, file: string): LogWriter {
-    return new LogWriter(file, options, readLogOf(options, file));
+  static resume(options: LoggedOptions, file: string, part?: string): LogWriter {
+    return new LogWriter(file, options, part, readLogOf(options, file));
   }
 
   /** Throws `InputError` `logs-differ` where the log has results of another kernel or CPU under this name. */

@@ -38,7 +38,7 @@ void t.test(
       };
       t.ok(isUnexpected(cell));
       t.match(totalsOf([cell]), { refusedAsPredicted: 0, unexpected: 1 });
-      t.equal(conclude([cell]), 'broken');
+      t.equal(conclude({ cells: [cell], complete: true }), 'broken');
     }
     t.same(refusedOtherwise({ verdict: 'changed', reasons: [] }, { verdict: 'refused', reasons: [AES] }), []);
   },

@@ -3,7 +3,7 @@ import { type CellResult, expectedWord, isUnexpected } from '../../corpora/verdi
 import { groupBy } from '../checks.js';
 import { findingLines } from '../reasons.js';
 import { conclude, isBreak, type LoggedCell, type ResultLog } from '../result-log.js';
-import { conclusionLine } from '../text.js';
+import { conclusionLine, incompleteText } from '../text.js';
 import { escapeHtml } from './client/escape.js';
 import { STATUSES } from './client/status.js';
 import { inOrderOfRelease } from './release-order.js';
@@ -13,20 +13,21 @@ const HEADLINE = {
   holds: { mark: '=', text: 'The contract holds' },
   broken: { mark: '≠', text: 'The contract is broken' },
   'nothing-verified': { mark: '?', text: 'Nothing was verified' },
+  incomplete: { mark: '?', text: 'The run is not complete' },
 } as const;
 
-export const headlineOf = (log: ResultLog): string => HEADLINE[conclude(log.cells)].text;
+export const headlineOf = (log: ResultLog): string => HEADLINE[conclude(log)].text;
 
 /** `minIdentical`: as `verify` was asked. */
 export function summary(log: ResultLog, minIdentical?: number): string {
-  const conclusion = conclude(log.cells, minIdentical);
+  const conclusion = conclude(log, minIdentical);
   const { mark, text } = HEADLINE[conclusion];
-  const counts = conclusionLine(log.cells, minIdentical).replace(/^[^:]*: /, '');
+  const counts = conclusionLine(log, minIdentical).replace(/^[^:]*: /, '');
   return `<header class="${conclusion}">
 <p class="run">guest-abi ${escapeHtml(log.version)}${log.startedAt ? `, run of <time>${escapeHtml(log.startedAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC'))}</time>` : ''}</p>
 <h1><span class="mark" aria-hidden="true">${mark}</span> ${text}</h1>
 <p class="counts">${escapeHtml(counts)}</p>
-${log.complete ? '' : '<p class="cut"><strong>The run was cut short: this log is not complete.</strong></p>\n'}${bar(log.cells)}
+${log.complete ? '' : `<p class="cut"><strong>${escapeHtml(incompleteText(log))}</strong></p>\n`}${bar(log.cells)}
 </header>
 ${breaks(log.cells)}${hosts(log)}`;
 }

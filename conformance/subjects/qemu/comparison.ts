@@ -26,6 +26,8 @@ const FOLLOWERS: ReadonlySet<string> = new Set(['host', 'max']);
 export interface Common {
   /** Every common machine type with every common model. */
   readonly pairs: readonly QemuPair[];
+  /** Every pair of the base that the head has not. */
+  readonly gone: readonly QemuPair[];
   readonly machines: readonly string[];
   readonly models: readonly string[];
   readonly onlyBase: { readonly machines: readonly string[]; readonly models: readonly string[] };
@@ -36,9 +38,14 @@ export interface Common {
 export async function commonPairs(base: QemuLauncher, head: QemuLauncher): Promise<Common> {
   const [one, other] = await Promise.all([askOverview(base), askOverview(head)]);
   const machines = shared(one.machines, other.machines);
-  const models = shared(one.models, other.models).filter((name) => !FOLLOWERS.has(name));
+  const promised = one.models.filter((name) => !FOLLOWERS.has(name));
+  const models = shared(promised, other.models);
+  const isCommon = (machine: string, cpu: string): boolean => machines.includes(machine) && models.includes(cpu);
   return {
     pairs: machines.flatMap((machine) => models.map((cpu) => ({ machine, cpu }))),
+    gone: one.machines.flatMap((machine) =>
+      promised.filter((cpu) => !isCommon(machine, cpu)).map((cpu) => ({ machine, cpu })),
+    ),
     ...{ machines, models },
     onlyBase: { machines: without(one.machines, other.machines), models: without(one.models, other.models) },
     onlyHead: { machines: without(other.machines, one.machines), models: without(other.models, one.models) },
@@ -142,7 +149,7 @@ const failed = (end: Exclude<BootEnd, { kind: 'observed' }>): Reason =>
 function identityOf(
   { machine, cpu }: QemuPair,
   emulator: string,
-  { smp, accel, force = true }: Between,
+  { smp, accel, force = true }: Pick<Between, 'smp' | 'accel' | 'force'>,
 ): CpuIdentity | null {
   try {
     const forced = force ? `${cpu},x-force-features=on` : cpu;
@@ -158,8 +165,18 @@ function identityOf(
  * wrote. All that were read, where there is no identity.
  */
 function ownMsrs(identity: CpuIdentity | null, accel: Accelerator): (seen: VcpuObservation) => VcpuObservation {
-  const own = identity && new Set(identity.msrs.map(({ index }) => index));
-  const isCompared = (index: number): boolean =>
-    (own?.has(index) ?? true) && typeof shownUnderQemu(index, accel, identity?.features ?? []) !== 'string';
+  const isCompared = comparedMsrs(identity, accel);
   return (seen) => ({ ...seen, msrs: seen.msrs.filter(({ index }) => isCompared(index)) });
+}
+
+function comparedMsrs(identity: CpuIdentity | null, accel: Accelerator): (index: number) => boolean {
+  const own = identity && new Set(identity.msrs.map(({ index }) => index));
+  return (index) =>
+    (own?.has(index) ?? true) && typeof shownUnderQemu(index, accel, identity?.features ?? []) !== 'string';
+}
+
+/** How many of the MSRs that guests of the pair are asked for are not compared. */
+export function msrsLeftOut(pair: QemuPair, base: QemuLauncher): number {
+  const isCompared = comparedMsrs(identityOf(pair, emulatorOf(base.version), { smp: ONE_CPU, accel: 'tcg' }), 'tcg');
+  return namedMsrs().filter((index) => !isCompared(index)).length;
 }

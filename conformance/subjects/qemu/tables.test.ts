@@ -5,6 +5,7 @@ import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { parseSmp } from '../../../corpora/smp.js';
 import { runCli } from '../../cli/run-cli.js';
+import type { GateResult } from '../../gate/result.js';
 import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
 import { commonPairs, compareQemus } from './comparison.js';
 import { pairEvidence } from './evidence.js';
@@ -65,6 +66,7 @@ void t.test('gate: two QEMUs with a log, which is gone on with', needs('7.2', '1
   t.equal(first.code, 1);
   t.match(first.stdout, /BROKEN {2}n270 on pc-i440fx-2\.4/);
   t.match(first.stdout, /CPUID 80000008\.EAX\[2\]: contract 0x00000020, guest 0x00000024/);
+  t.match(first.stdout, /note {4}MSRs: \d+ were read in each guest; \d+ of them .* were not compared/);
   t.match(first.stdout, /1 pairs booted under both in [\d.]+ s: [\d.]+ pairs a second/);
   const more = await gate('--head', 'qemu:10.0', '--cpu', 'n270', '--cpu', 'qemu64', '--resume', log);
   t.equal(more.code, 1);
@@ -73,6 +75,16 @@ void t.test('gate: two QEMUs with a log, which is gone on with', needs('7.2', '1
   const other = await gate('--head', 'qemu:7.2', '--resume', log);
   t.equal(other.code, 2);
   t.match(other.stderr, /was run with --base qemu:7\.2/);
+});
+
+void t.test('gate: what a release has not any more is counted and named', needs('10.0', '11.1'), async (t) => {
+  const gate = ['gate', '--base', 'qemu:10.0', '--head', 'qemu:11.1', '--cpu', 'n270', '--machine'];
+  const gone = await runCli([...gate, 'pc-i440fx-2.*']);
+  t.match(gone, { code: 3, stderr: '' }, 'no pair is left to compare');
+  t.match(gone.stdout, /^gone {4}machine type pc-i440fx-2\.4: 1 pair$/m);
+  t.match(gone.stdout, /^Nothing compared: 0 released pairs unchanged, 0 broken, 0 new, \d+ removed$/m);
+  const json = JSON.parse((await runCli([...gate, 'pc-i440fx-2.4', '--json'])).stdout) as GateResult;
+  t.same(json.removed, [{ what: 'machine type pc-i440fx-2.4', pairs: 1 }]);
 });
 
 void t.test('freeze and gate: contracts against a binary of the user', needs('11.1'), async (t) => {
