@@ -18,15 +18,15 @@ export function encodeRecord(record: ProbeRecord): Uint8Array {
   const { observation: seen, write } = record;
   const [efer, apicBase, xss] = REGISTER_MSRS;
   const registers = [
-    ...[seen.cr0, seen.cr4, seen.apicId, 0],
-    ...[outcomeRow(efer, seen.efer), outcomeRow(apicBase, seen.apicBase), outcomeRow(xss, seen.xss)].flat(),
+    ...[seen.cr0, seen.cr4, seen.apicId],
+    ...msrsOf([observed(efer, seen.efer), observed(apicBase, seen.apicBase), observed(xss, seen.xss)]),
   ];
   const rows = seen.cpuid.flatMap((row) => [row.leaf, row.subleaf ?? 0, row.eax, row.ebx, row.ecx, row.edx]);
   const body = [
     ...section(SECTION.registers, registers),
     ...section(SECTION.cpuid, rows),
-    ...section(SECTION.msrs, seen.msrs.flatMap(msrRow)),
-    ...(seen.xcr0 === null ? [] : section(SECTION.xcr0, outcomeRow(0, seen.xcr0))),
+    ...section(SECTION.msrs, msrsOf(seen.msrs)),
+    ...(seen.xcr0 === null ? [] : section(SECTION.xcr0, msrRow(observed(0, seen.xcr0)))),
     ...(write === null ? [] : section(SECTION.write, msrRow(write))),
   ];
   const flags =
@@ -51,9 +51,24 @@ export function seal(words: readonly number[]): Uint8Array {
 
 const section = (type: number, payload: readonly number[]): number[] => [type, payload.length * 4, ...payload];
 
-const msrRow = (msr: ObservedMsr): number[] => outcomeRow(msr.index, 'fault' in msr ? msr.fault : msr.value);
+/** Number, indices, values, faults. */
+const msrsOf = (msrs: readonly ObservedMsr[]): number[] => [
+  msrs.length,
+  ...msrs.map(({ index }) => index),
+  ...msrs.flatMap(halvesOf),
+  ...msrs.flatMap((msr) => ('fault' in msr ? [msr.index, vectorOf(msr)] : [])),
+];
 
-function outcomeRow(index: number, outcome: bigint | FaultClass): number[] {
-  if (typeof outcome === 'string') return [index, outcome === '#GP' ? FAULT.gp : FAULT.ud, 0, 0];
-  return [index, FAULT.none, Number(outcome & 0xffff_ffffn), Number(outcome >> 32n)];
+const msrRow = (msr: ObservedMsr): number[] => [msr.index, vectorOf(msr), ...halvesOf(msr)];
+
+const observed = (index: number, outcome: bigint | FaultClass): ObservedMsr =>
+  typeof outcome === 'string' ? { index, fault: outcome } : { index, value: outcome };
+
+function halvesOf(msr: ObservedMsr): number[] {
+  return 'fault' in msr ? [0, 0] : [Number(msr.value & 0xffff_ffffn), Number(msr.value >> 32n)];
+}
+
+function vectorOf(msr: ObservedMsr): number {
+  if (!('fault' in msr)) return FAULT.none;
+  return msr.fault === '#GP' ? FAULT.gp : FAULT.ud;
 }

@@ -5,6 +5,7 @@ import type { FaultClass, ObservedMsr, VcpuObservation } from '../corpora/observ
 import {
   CPUID_ROW_BYTES,
   FAULT,
+  FAULT_BYTES,
   MSR_ROW_BYTES,
   RECORD_FLAG,
   REGISTER_MSRS,
@@ -65,9 +66,12 @@ function take(sections: Map<number, DataView>, type: number): DataView {
 type Registers = Pick<VcpuObservation, 'apicId' | 'cr0' | 'cr4' | 'efer' | 'apicBase' | 'xss'>;
 
 function decodeRegisters(view: DataView): Registers {
-  if (view.byteLength !== REGISTERS_BYTES) throw refuse(`${view.byteLength} bytes of registers`);
-  const msrs = decodeMsrs(new DataView(view.buffer, view.byteOffset + 16, REGISTERS_BYTES - 16));
-  if (msrs.some((msr, i) => msr.index !== REGISTER_MSRS[i])) throw refuse('the register MSRs are others');
+  if (view.byteLength < REGISTERS_BYTES) throw refuse(`${view.byteLength} bytes of registers`);
+  const msrs = decodeMsrs(
+    new DataView(view.buffer, view.byteOffset + REGISTERS_BYTES, view.byteLength - REGISTERS_BYTES),
+  );
+  if (msrs.length !== REGISTER_MSRS.length || msrs.some((msr, i) => msr.index !== REGISTER_MSRS[i]))
+    throw refuse('the register MSRs are others');
   const [efer, apicBase, xss] = msrs.map(outcome);
   return {
     cr0: view.getUint32(0, true),
@@ -80,7 +84,9 @@ function decodeRegisters(view: DataView): Registers {
 }
 
 function decodeCpuid(view: DataView): CpuidRow[] {
-  const rows = rowsOf(view, CPUID_ROW_BYTES, 'cpuid', (at): CpuidRow => {
+  if (view.byteLength % CPUID_ROW_BYTES !== 0) throw refuse(`${view.byteLength} bytes of cpuid rows`);
+  const rows = Array.from({ length: view.byteLength / CPUID_ROW_BYTES }, (_, i): CpuidRow => {
+    const at = i * CPUID_ROW_BYTES;
     const leaf = view.getUint32(at, true);
     const subleaf = view.getUint32(at + 4, true);
     const indexed = isIndexedLeaf(leaf);
@@ -99,20 +105,36 @@ function decodeCpuid(view: DataView): CpuidRow[] {
   return rows;
 }
 
-const decodeMsrs = (view: DataView): ObservedMsr[] => rowsOf(view, MSR_ROW_BYTES, 'MSR', (at) => decodeMsr(view, at));
+/** Number, indices, values, faults: whoever faulted stands among the faults, in the same order, and has no value. */
+function decodeMsrs(view: DataView): ObservedMsr[] {
+  const count = view.byteLength < 4 ? 0 : view.getUint32(0, true);
+  const values = 4 + 4 * count;
+  const faults = values + 8 * count;
+  const end = view.byteLength;
+  if (end < faults || (end - faults) % FAULT_BYTES !== 0) throw refuse(`${end} bytes of ${count} MSRs`);
+  let fault = faults;
+  const msrs = Array.from({ length: count }, (_, i): ObservedMsr => {
+    const index = view.getUint32(4 + 4 * i, true);
+    const value = view.getBigUint64(values + 8 * i, true);
+    if (fault === end || view.getUint32(fault, true) !== index) return { index, value };
+    fault += FAULT_BYTES;
+    return outcomeOf(index, view.getUint32(fault - 4, true), value);
+  });
+  if (fault !== end) throw refuse(`MSR ${hexShort(view.getUint32(fault, true))} faulted and was not read`);
+  if (new Set(msrs.map(({ index }) => index)).size !== count) throw refuse('an MSR stands twice');
+  return msrs;
+}
 
 function decodeOneRow(view: DataView): ObservedMsr {
   if (view.byteLength !== MSR_ROW_BYTES) throw refuse(`${view.byteLength} bytes where one MSR row stands`);
-  return decodeMsr(view, 0);
+  const [index, status, value] = [view.getUint32(0, true), view.getUint32(4, true), view.getBigUint64(8, true)];
+  return status === FAULT.none ? { index, value } : outcomeOf(index, status, value);
 }
 
-function decodeMsr(view: DataView, at: number): ObservedMsr {
-  const index = view.getUint32(at, true);
-  const status = view.getUint32(at + 4, true);
-  const value = view.getBigUint64(at + 8, true);
-  if (status === FAULT.none) return { index, value };
+/** Of an MSR that faulted. */
+function outcomeOf(index: number, vector: number, value: bigint): ObservedMsr {
   if (value !== 0n) throw refuse(`MSR ${hexShort(index)} has both a fault and a value`);
-  return { index, fault: faultClass(status) };
+  return { index, fault: faultClass(vector) };
 }
 
 function faultClass(status: number): FaultClass {
@@ -122,8 +144,3 @@ function faultClass(status: number): FaultClass {
 }
 
 const outcome = (msr: ObservedMsr): bigint | FaultClass => ('fault' in msr ? msr.fault : msr.value);
-
-function rowsOf<T>(view: DataView, rowBytes: number, what: string, decode: (at: number) => T): T[] {
-  if (view.byteLength % rowBytes !== 0) throw refuse(`${view.byteLength} bytes of ${what} rows`);
-  return Array.from({ length: view.byteLength / rowBytes }, (_, i) => decode(i * rowBytes));
-}

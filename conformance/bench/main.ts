@@ -3,30 +3,32 @@ import { parseArgs } from 'node:util';
 import { EXIT, GuestAbiError, InputError } from '../../corpora/errors.js';
 import { packageFile } from '../../corpora/package-root.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
+import { wholeNumber } from '../cli/options.js';
+import { orUsage, toldAs } from '../soak/script.js';
 import { machineFacts } from './machine-facts.js';
 import { MEASUREMENTS } from './measurements.js';
 import { isMissed, type Measurement, type Row } from './row.js';
 import { markdownDocument, type Results, textTable } from './table.js';
 
 const NAMES = MEASUREMENTS.map(({ name }) => name);
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    rounds: { type: 'string', default: '400' },
-    only: { type: 'string', multiple: true },
-  },
-});
+const { values } = orUsage('bench', () =>
+  parseArgs({
+    options: {
+      json: { type: 'boolean', default: false },
+      write: { type: 'boolean', default: false },
+      rounds: { type: 'string', default: '400' },
+      only: { type: 'string', multiple: true },
+    },
+  }),
+);
 
 try {
-  const results = await measure(chosen(values.only ?? NAMES), Number(values.rounds));
+  const results = await measure(chosen(values.only ?? NAMES), wholeNumber('--rounds', 1)(values.rounds));
   console.log(values.json ? JSON.stringify(results, null, 1) : textTable(results));
   if (values.write) keep(results);
   process.exitCode = results.rows.some(isMissed) ? EXIT.broken : results.rows.length === 0 ? EXIT.cannot : EXIT.holds;
 } catch (error) {
-  if (!(error instanceof GuestAbiError)) throw error;
-  console.error(`bench: ${error.message}`);
-  process.exitCode = error.exitCode;
+  process.exitCode = toldAs('bench')(error);
 }
 
 function chosen(names: readonly string[]): Measurement[] {

@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { runCli } from './run-cli.js';
 
@@ -50,6 +52,23 @@ for (const [args, code, says] of CASES)
     const answer = JSON.parse(json.stdout) as { schema: string; error: { message: string } };
     t.equal(answer.schema, 'guest-abi/error/1');
     t.match(answer.error.message, says);
+  });
+
+/** The scripts beside the command line: `npm run NAME`. */
+for (const [script, args, says] of [
+  ['bench', ['--bogus'], /--bogus/],
+  ['bench', ['--only', 'prob'], /no measurement 'prob'/],
+  ['bench', ['--rounds', 'x'], /--rounds takes a whole number/],
+  ['lives', ['--bogus'], /--bogus/],
+  ['fuzz', ['--bogus'], /--bogus/],
+  ['soak', ['--bogus'], /--bogus/],
+  ['regressions', ['--bogus'], /--bogus/],
+] as const)
+  void t.test(`${script} ${args.join(' ')}`, async (t) => {
+    const main = fileURLToPath(new URL(`../${script}/main.js`, import.meta.url));
+    const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' });
+    t.match({ status, stdout, stderr }, { status: 2, stdout: '', stderr: says });
+    t.equal(stderr.split('\n').length, 2, 'one line');
   });
 
 void t.test('a foreign file is no result log', async (t) => {

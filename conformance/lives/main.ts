@@ -1,6 +1,6 @@
 /** `npm run lives`: generated lives of guests on recorded, overlay, lab or local hosts; a finding is shrunk and told with the command that replays it. */
-import { Command } from 'commander';
-import { EXIT, type ExitCode, GuestAbiError } from '../../corpora/errors.js';
+import { Command, CommanderError } from 'commander';
+import { EXIT, type ExitCode } from '../../corpora/errors.js';
 import { openHosts } from '../cli/hosts.js';
 import { wholeNumber } from '../cli/options.js';
 import { progressLine } from '../cli/progress.js';
@@ -8,6 +8,7 @@ import type { Host } from '../hosts/host.js';
 import { OverlayHost } from '../hosts/overlay-host.js';
 import { committedCaptures, openCapture } from '../hosts/recorded/open-capture.js';
 import { altersCpuid } from '../hosts/summary.js';
+import { toldAs } from '../soak/script.js';
 import { type LivesEnd, movedTooFew, tryLives } from './lives.js';
 
 interface Options {
@@ -125,9 +126,9 @@ const command = new Command('lives')
   );
 
 try {
-  await command.parseAsync();
+  await command.exitOverride().parseAsync();
 } catch (error) {
-  if (!(error instanceof GuestAbiError)) throw error;
-  console.error(`guest-abi: ${error.message}`);
-  process.exitCode = error.exitCode;
+  // Commander has told it.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.holds : EXIT.usage;
+  else process.exitCode = toldAs('lives')(error);
 }

@@ -263,12 +263,15 @@ ipi_handler:
 
 # --- Faults ----------------------------------------------------------------------------------------------------------
 
+# Go on at `fault_resume` with EAX = the vector, EDX = where the fault was.
 ud_handler:
     mov $FAULT_ud, %eax
     jmp resume
 gp_handler:
+    pop %eax                        # the error code
     mov $FAULT_gp, %eax
 resume:
+    pop %edx
     mov fault_stack, %esp
     jmp *fault_resume
 
@@ -295,7 +298,6 @@ dump:
     add $RECORD_HEADER_BYTES, %edi
 
     movl $SECTION_registers, (%edi)
-    movl $REGISTERS_BYTES, 4(%edi)
     mov %cr0, %eax
     mov %eax, 8(%edi)
     mov %cr4, %eax
@@ -304,11 +306,12 @@ dump:
     cpuid
     shr $24, %ebx
     mov %ebx, 16(%edi)
-    movl $0, 20(%edi)
-    add $24, %edi
+    add $SECTION_HEADER_BYTES + REGISTERS_BYTES, %edi
     mov $register_list, %esi
     mov $(register_list_end - register_list) / 4, %ebp
     call read_msrs
+    mov $record + RECORD_HEADER_BYTES, %ebx
+    call end_section
 
     movl $SECTION_cpuid, (%edi)
     push %edi
@@ -338,40 +341,18 @@ dump:
     mov $MSR_ROW_BYTES / 4, %ecx
     rep movsl
 
-# Length, then the two sums over all words. Unrolled: an emulating KVM pays for each instruction.
-.set SUM_WORDS, 16
+# Length, then the two sums. Unrolled, as are the MSRs and the leaves below: an emulating KVM takes 0.5 us for each instruction.
 finish:
     lea CHECKSUM_BYTES(%edi), %eax
     sub $record, %eax
     mov %eax, record + 8
     mov $record, %esi
-    mov %edi, %ecx
-    sub %esi, %ecx
-    shr $2, %ecx
-    xor %ebx, %ebx
-    xor %edx, %edx
-    mov %ecx, %ebp
-    and $SUM_WORDS - 1, %ebp
-    jz 2f
-1:  lodsl
-    add %eax, %ebx
-    add %ebx, %edx
-    dec %ebp
-    jnz 1b
-2:  shr $4, %ecx
-3:
-.set word, 0
-.rept SUM_WORDS
-    add 4 * word(%esi), %ebx
-    add %ebx, %edx
-    .set word, word + 1
-.endr
-    add $4 * SUM_WORDS, %esi
-    dec %ecx
-    jnz 3b
-    mov %ebx, (%edi)
+    call sum_words
+    mov %ebp, (%edi)
     mov %edx, 4(%edi)
     ret
+
+checksum
 
 # EBX = section: its payload ends at EDI.
 end_section:
@@ -397,26 +378,55 @@ emit:
 
 # --- MSRs and XCR0 ---------------------------------------------------------------------------------------------------
 
-# ESI = list of EBP indices: appends their rows.
+# ESI = list of EBP indices: appends their number, the indices, the values, and the faults.
+.set MSRS_AT_ONCE_SHIFT, 3
+.set MSRS_AT_ONCE, 1 << MSRS_AT_ONCE_SHIFT
+.macro read_one number
+    mov 4 * \number(%esi), %ecx
+    rdmsr
+    mov %eax, 8 * \number(%edi)
+    mov %edx, 8 * \number + 4(%edi)
+.endm
 read_msrs:
-    test %ebp, %ebp
-    jz 3f
     mov %esp, fault_stack
     movl $rdmsr_fault, fault_resume
-1:  mov (%esi), %ecx
+    mov %ebp, (%edi)
+    add $4, %edi
+    mov %ebp, %ecx
+    mov %edi, %eax
+    rep movsl
+    mov %eax, %esi
+    lea (%edi,%ebp,8), %ebx         # where the next fault is put
+1:  test $MSRS_AT_ONCE - 1, %ebp
+    jz 2f
+    read_one 0
     add $4, %esi
-    mov %ecx, (%edi)
-    rdmsr
-    movl $0, 4(%edi)
-    mov %eax, 8(%edi)
-    mov %edx, 12(%edi)
-2:  add $MSR_ROW_BYTES, %edi
+    add $8, %edi
     dec %ebp
-    jnz 1b
-3:  ret
+    jmp 1b
+2:  shr $MSRS_AT_ONCE_SHIFT, %ebp
+    jz 4f
+3:
+.set number, 0
+.rept MSRS_AT_ONCE
+    read_one number
+    .set number, number + 1
+.endr
+    add $4 * MSRS_AT_ONCE, %esi
+    add $8 * MSRS_AT_ONCE, %edi
+    dec %ebp
+    jnz 3b
+4:  mov %ebx, %edi
+    ret
+.set RDMSR_BYTES, 2
 rdmsr_fault:
-    call fault_row
-    jmp 2b
+    mov %ecx, (%ebx)
+    mov %eax, 4(%ebx)
+    add $FAULT_BYTES, %ebx
+    lea RDMSR_BYTES(%edx), %ecx
+    xor %eax, %eax
+    xor %edx, %edx
+    jmp *%ecx
 
 # Fills status EAX and a zero value into the row at EDI.
 fault_row:
@@ -504,67 +514,8 @@ xgetbv_fault:
 
 # --- CPUID -----------------------------------------------------------------------------------------------------------
 
-sweep_cpuid:
-    xor %ebp, %ebp
-    call sweep_range
-    mov $0x40000000, %ebp
-    call sweep_range
-    mov $0x40000100, %ebp           # KVM's leaves where Hyper-V's stand at 0x40000000
-    call sweep_range
-    mov $0x80000000, %ebp
-    call sweep_range
-    mov $0xc0000000, %ebp
-    call sweep_range
-    mov $0x8fffffff, %ebp
-    jmp ask_first
-
-# EBP = base of a range: asks it, all leaves up to its maximum, and two beyond. A range whose maximum lies below its base is not there.
-sweep_range:
-    call ask_first
-    mov %ebp, %esi
-    sub %ebp, %eax
-    jb 1f
-    cmp $CPUID_RANGE_CAP, %eax
-    jb 2f
-    orb $FLAG_cpuidCapped, record + 20
-1:  xor %eax, %eax
-2:  add %eax, %esi
-3:  cmp %esi, %ebp
-    jae 4f
-    inc %ebp
-    cmp $record_last_leaf, %edi
-    jae 5f
-    call sweep_leaf
-    jmp 3b
-4:  inc %ebp
-    call ask_first
-    inc %ebp
-    jmp ask_first
-5:  orb $FLAG_cpuidCapped, record + 20
-    ret
-
-# EBP = leaf: asks all its subleaves and one beyond the last. The first answer is in the registers when the way to go on is chosen.
-sweep_leaf:
-    mov %ebp, %eax
-    btr $31, %eax
-    jc 1f
-    cmp $basic_leaves_end - basic_leaves, %eax
-    jae ask_first
-    movzbl basic_leaves(%eax), %eax
-    jmp 2f
-1:  cmp $extended_leaves_end - extended_leaves, %eax
-    jae ask_first
-    movzbl extended_leaves(%eax), %eax
-2:  push ways(,%eax,4)
-ask_first:
-    xor %ecx, %ecx
-    jmp ask
-# The subleaf after the one asked last.
-ask_next:
-    mov -20(%edi), %ecx
-    inc %ecx
 # Appends the row of leaf EBP, subleaf ECX; the answer stays in EAX to EDX.
-ask:
+.macro ask_row
     mov %ebp, %eax
     mov %eax, (%edi)
     mov %ecx, 4(%edi)
@@ -574,20 +525,87 @@ ask:
     mov %ecx, 16(%edi)
     mov %edx, 20(%edi)
     add $CPUID_ROW_BYTES, %edi
-plain:
+.endm
+
+# Asks a range: all leaves from its base to its maximum, and two beyond. `name`: of the table of its leaves, where some have subleaves.
+.macro sweep_range base, name
+    mov $\base, %ebp
+    call ask_base
+    jmp 2f
+1:  xor %ecx, %ecx
+    ask_row
+2:  inc %ebp
+    cmp %esi, %ebp
+.ifb \name
+    jbe 1b
+.else
+    ja 3f
+    jmp *\name\()_leaves(,%ebp,4)
+.set \name\()_plain, 1b
+.irp way, eax, eax_bits, ebx_bits, edx_bits, caches, levels, xsave, sgx, pconfig
+\name\()_\way:
+    push $2b
+    push $subleaves_\way
+    jmp ask_subleaves
+.endr
+3:
+.endif
+    call ask_first
+    inc %ebp
+    call ask_first
+.endm
+
+sweep_cpuid:
+    sweep_range 0, basic
+    sweep_range 0x40000000
+    sweep_range 0x40000100          # KVM's leaves where Hyper-V's stand at 0x40000000
+    sweep_range 0x80000000, extended
+    sweep_range 0xc0000000
+    mov $0x8fffffff, %ebp
+    jmp ask_first
+
+# ESI = the last leaf of the range whose base is EBP: the base where its maximum lies below it or is absurd.
+ask_base:
+    call ask_first
+    sub %ebp, %eax
+    jb 1f
+    cmp $CPUID_RANGE_CAP, %eax
+    jb 2f
+    orb $FLAG_cpuidCapped, record + 20
+1:  xor %eax, %eax
+2:  lea (%eax,%ebp), %esi
     ret
 
+# Asks leaf EBP and goes on where the stack says: for its subleaves, if there is room for more of them.
+ask_subleaves:
+    cmp $record_last_subleaves, %edi
+    jb ask_first
+    orb $FLAG_cpuidCapped, record + 20
+    add $4, %esp
+ask_first:
+    xor %ecx, %ecx
+    jmp ask
+# The subleaf after the one asked last.
+ask_next:
+    mov -20(%edi), %ecx
+    inc %ecx
+ask:
+    ask_row
+    ret
+
+# The ways to the subleaves of a leaf: all, and one beyond the last. The answer to subleaf 0 is in the registers.
+
 # Subleaf 0 has a bit for each subleaf.
-bits_in_edx:
+subleaves_edx_bits:
     mov %edx, %ebx
-bits_in_ebx:
+subleaves_ebx_bits:
     mov %ebx, %eax
-bits_in_eax:
+subleaves_eax_bits:
     bsr %eax, %eax
-    jnz last_in_eax
+    jnz subleaves_eax
     xor %eax, %eax
 # EAX = the last subleaf.
-last_in_eax:
+subleaves_eax:
     cmp $CPUID_RANGE_CAP, %eax
     jb 1f
     orb $FLAG_cpuidCapped, record + 20
@@ -601,20 +619,20 @@ last_in_eax:
     ret
 
 # 0xD: all, because a table may have rows for components that subleaves 0 and 1 do not offer (QEMU's has an empty last one).
-xsave_components:
+subleaves_xsave:
     mov $63, %eax
-    jmp last_in_eax
+    jmp subleaves_eax
 
 # The last subleaf has no type in EAX.
-until_no_enclave_page_cache:
+subleaves_sgx:
     call ask_next
     call ask_next
     push $0xf
     jmp until_eax
-until_no_key_target:
+subleaves_pconfig:
     push $0xfff
     jmp until_eax
-until_no_cache:
+subleaves_caches:
     push $0x1f
 until_eax:
     test (%esp), %eax
@@ -627,41 +645,39 @@ until_eax:
     jmp ask_next
 
 # The last subleaf has no level type in ECX[15:8].
-until_no_level:
+subleaves_levels:
     test %ch, %ch
     jz ask_next
     cmpl $CPUID_RANGE_CAP - 2, -20(%edi)
     jae ask_next
     call ask_next
-    jmp until_no_level
+    jmp subleaves_levels
 
-# How each leaf ends (SDM vol. 2A CPUID; APM vol. 3 appendix E).
-.set PLAIN, 0
-.set LAST_IN_EAX, 1
-.set BITS_IN_EAX, 2
-.set BITS_IN_EBX, 3
-.set BITS_IN_EDX, 4
-.set CACHES, 5
-.set LEVELS, 6
-.set XSAVE, 7
-.set SGX, 8
-.set PCONFIG, 9
+# Which way each leaf of a range goes (SDM vol. 2A CPUID; APM vol. 3 appendix E).
+.macro leaves range, ways:vararg
+.irp way, \ways
+    .long \range\()_\way
+.endr
+.endm
 .balign 4
-ways:
-    .long plain, last_in_eax, bits_in_eax, bits_in_ebx, bits_in_edx
-    .long until_no_cache, until_no_level, xsave_components, until_no_enclave_page_cache, until_no_key_target
 basic_leaves:
-    .byte PLAIN, PLAIN, PLAIN, PLAIN, CACHES, PLAIN, PLAIN, LAST_IN_EAX             # 0x00
-    .byte PLAIN, PLAIN, PLAIN, LEVELS, PLAIN, XSAVE, PLAIN, BITS_IN_EDX             # 0x08
-    .byte BITS_IN_EBX, PLAIN, SGX, PLAIN, LAST_IN_EAX, PLAIN, PLAIN, LAST_IN_EAX    # 0x10
-    .byte LAST_IN_EAX, PLAIN, PLAIN, PCONFIG, PLAIN, LAST_IN_EAX, LAST_IN_EAX, LEVELS # 0x18
-    .byte LAST_IN_EAX, PLAIN, PLAIN, BITS_IN_EAX, LAST_IN_EAX                       # 0x20
-basic_leaves_end:
+    leaves basic, plain, plain, plain, plain, caches, plain, plain, eax             # 0x00
+    leaves basic, plain, plain, plain, levels, plain, xsave, plain, edx_bits        # 0x08
+    leaves basic, ebx_bits, plain, sgx, plain, eax, plain, plain, eax               # 0x10
+    leaves basic, eax, plain, plain, pconfig, plain, eax, eax, levels               # 0x18
+    leaves basic, eax, plain, plain, eax_bits, eax, plain, plain, plain             # 0x20
+.rept CPUID_RANGE_CAP - 0x28
+    .long basic_plain
+.endr
 extended_leaves:
-    .fill 0x1d, 1, PLAIN                                                            # 0x80000000
-    .byte CACHES, PLAIN, PLAIN                                                      # 0x8000001d
-    .byte BITS_IN_EBX, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN, LEVELS                    # 0x80000020
-extended_leaves_end:
+.rept 0x18
+    .long extended_plain
+.endr
+    leaves extended, plain, plain, plain, plain, plain, caches, plain, plain        # 0x80000018
+    leaves extended, ebx_bits, plain, plain, plain, plain, plain, levels, plain     # 0x80000020
+.rept CPUID_RANGE_CAP - 0x28
+    .long extended_plain
+.endr
 
 # --- Tables ----------------------------------------------------------------------------------------------------------
 
@@ -712,8 +728,9 @@ write_index:    .skip 4
 write_value:    .skip 8
 .balign 16
 record:         .skip RECORD_CAP
-# Leaves room for the subleaves of one leaf, and for the rows that every range adds after its last.
-.set record_last_leaf, record + RECORD_HEADER_BYTES + REGISTERS_BYTES + 2 * SECTION_HEADER_BYTES + (CPUID_ROW_CAP - CPUID_RANGE_CAP - 20) * CPUID_ROW_BYTES
+# Leaves room for the subleaves of one leaf, and for one row of each leaf of all ranges.
+.set ROWS_BEYOND, CPUID_RANGE_CAP + 2 + 5 * (CPUID_RANGE_CAP + 2) + 1
+.set record_last_subleaves, record + RECORD_HEADER_BYTES + (CPUID_ROW_CAP - ROWS_BEYOND) * CPUID_ROW_BYTES
 .balign 16
                 .skip 1024
 boot_stack:

@@ -620,6 +620,8 @@ read_pace:
 
 serial_input
 
+checksum
+
 # Makes this vCPU's record. The first vCPU then sends all, in order, as they stand. The registers of the loop are needed, and must not go
 # into memory: debug registers keep them (DR7 enables no breakpoint).
 report:
@@ -684,14 +686,7 @@ report:
     sub %esi, %ecx
     lea CHECKSUM_BYTES(%ecx), %eax
     mov %eax, 8(%esi)
-    shr $2, %ecx
-    xor %ebp, %ebp
-    xor %edx, %edx
-2:  lodsl
-    add %eax, %ebp
-    add %ebp, %edx
-    dec %ecx
-    jnz 2b
+    call sum_words
     mov %ebp, (%edi)
     mov %edx, 4(%edi)
     mov report_wanted, %eax
