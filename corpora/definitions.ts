@@ -106,8 +106,8 @@ export interface ReleaseDeviation {
   /** Where machine types do not hold it: contracts have it by their release, a QEMU under test by its own. A disagreement that is known, and told as evidence. */
   readonly unpromised?: true;
   readonly releases: readonly string[];
-  /** QEMU's commit that changed it; null where it was not found. */
-  readonly commit: string | null;
+  /** QEMU's commit that ended it, or that it begins with where that is said: 12 digits of the hash, the title in parentheses. */
+  readonly commit: string;
   readonly why: string;
   /** What the releases had; they count as properties of the model, before the machine type's. */
   readonly properties?: readonly CompatProperty[];

@@ -119,7 +119,7 @@ function makeSchemas({ z }: typeof Zod) {
     subject: z.literal(true).optional(),
     unpromised: z.literal(true).optional(),
     releases: names,
-    commit: z.string().nullable(),
+    commit: z.string().regex(/^[0-9a-f]{12} \(.+\)/, 'no commit of QEMU: 12 digits and (title)'),
     why: z.string(),
     properties: compat.optional(),
   });
@@ -149,7 +149,7 @@ function makeSchemas({ z }: typeof Zod) {
     }),
     'machine-types/deviations.json': z.strictObject({
       schema: schema('deviations'),
-      deviations: z.array(deviation),
+      deviations: z.array(deviation).max(20),
     }),
   };
   return { model, machine, contract, msrContract, byName };
