@@ -12,7 +12,12 @@ import { ONE_CPU } from '../../corpora/smp.js';
 import { expand } from '../../reference-vmm/cpu-model/expand.js';
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { findModel } from '../../reference-vmm/cpu-model/model.js';
-import { type Accelerator, baseProperties, type PropertyMap } from '../../reference-vmm/cpu-model/properties.js';
+import {
+  type Accelerator,
+  baseProperties,
+  type PropertyMap,
+  propertiesText,
+} from '../../reference-vmm/cpu-model/properties.js';
 import type { Deviation } from './derive.js';
 import { HOST_MODELS, isVersioned, sorted } from './derive-models.js';
 import { compareVersions, type Release } from './release.js';
@@ -79,6 +84,8 @@ class MachineBuilder {
   readonly #machines: string[] = [];
   /** Release -> what it says otherwise, as found on machine types newer than the one at hand. */
   readonly #deviations = new Map<string, Map<string, CompatProperty>>();
+  /** Properties that differ, by what a pair was made of and what its release says of it: machine types have much in common. */
+  readonly #compared = new Map<string, readonly string[]>();
 
   constructor(releases: readonly Release[], definitions: Definitions, carried?: Definitions) {
     this.#releases = releases;
@@ -187,12 +194,18 @@ class MachineBuilder {
       for (const model of models) {
         const chosen = findModel(this.#definitions, choice, model, release.name);
         if (!chosen) throw new Error(`${machine}/${model} of ${release.name} is not in the definitions`);
-        const map = baseProperties(this.#definitions, choice, chosen, accelerator, deviations);
-        expand(map, new Set(), ONE_CPU, accelerator);
         const seen = release.properties(accelerator, machine, model)!;
-        for (const property of unequal(map, seen, accelerator)) {
-          found.push({ accelerator, model, property, seen: seen[property]! });
+        const parts = [this.#definitions, choice, chosen, accelerator, deviations] as const;
+        const hash = release.dump.pairs[accelerator][machine]![model];
+        const key = `${release.name} ${hash} ${accelerator} ${propertiesText(...parts)}`;
+        let properties = this.#compared.get(key);
+        if (!properties) {
+          const map = baseProperties(...parts);
+          expand(map, new Set(), ONE_CPU, accelerator);
+          properties = [...unequal(map, seen, accelerator)];
+          this.#compared.set(key, properties);
         }
+        for (const property of properties) found.push({ accelerator, model, property, seen: seen[property]! });
       }
     }
     return found;

@@ -4,7 +4,7 @@ import { featureDictionary } from '../../corpora/features.js';
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { modelNames } from '../../reference-vmm/cpu-model/model.js';
 import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
-import { resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
+import { pairInputs, resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
 import { type CpuDefinitionInfo, Release, type ReleaseDump } from './release.js';
 
 type Values = Readonly<Record<string, PropertyValue>>;
@@ -20,15 +20,21 @@ export function knownRelease(definitions: Definitions, name: string): Release {
   const hashes = new Map<string, string>();
   const maps: Record<string, Values> = {};
   const properties = propertiesOfRelease(definitions, name);
+  /** Many machine types make the same of a model: each is resolved once. */
+  const byInputs = new Map<string, string>();
   const pairsOf = (accelerator: Accelerator, machine: string): Record<string, string> => {
     const choice = chooseMachine(definitions, machine, name);
     return Object.fromEntries(
       modelNames(definitions, choice, name).map((cpu) => {
+        const inputs = `${accelerator} ${pairInputs(machine, cpu, definitions, { accelerator, release: name }).text}`;
+        const same = byInputs.get(inputs);
+        if (same !== undefined) return [cpu, same];
         const resolved = resolveCpu({ machine, cpu, release: name, definitions, accelerator }).cpu.properties;
         const values = properties.map((property) => resolved.get(property) ?? false);
         const key = values.join('\0');
         const known = hashes.get(key) ?? `${hashes.size}`;
         hashes.set(key, known);
+        byInputs.set(inputs, known);
         maps[known] ??= Object.fromEntries(properties.map((property, i) => [property, values[i]!]));
         return [cpu, known];
       }),

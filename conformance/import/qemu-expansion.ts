@@ -131,10 +131,11 @@ async function inParallel(
   models: readonly string[],
 ): Promise<MachineAnswers[]> {
   const answers: MachineAnswers[] = [];
+  const known = new Map<string, Properties>();
   const waiting = [...jobs];
   const work = async (): Promise<void> => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
-      answers.push(await askMachine(launcher, job.accelerator, job.machine, models));
+      answers.push(await askMachine(launcher, job.accelerator, job.machine, models, known));
       onProgress({ step: `machine types of QEMU ${launcher.version}`, done: answers.length, total: jobs.length });
     }
   };
@@ -147,13 +148,14 @@ async function askMachine(
   accelerator: Accelerator,
   machine: string,
   names: readonly string[],
+  known: Map<string, Properties>,
 ): Promise<MachineAnswers> {
   await using qemu = await QemuProcess.start(launcher, ['-machine', machine, '-accel', accelerator]);
   const defs = (await qemu.qmp.execute('query-cpu-definitions', {}, 60_000)) as CpuDefinition[];
   const models = new Map<string, Properties>();
   const errors: string[] = [];
   for (const name of names) {
-    const answer = await expand(qemu.qmp, name);
+    const answer = await expand(qemu.qmp, name, known);
     if (typeof answer === 'string') errors.push(`${accelerator}/${machine}/${name}: ${answer}`);
     else models.set(name, answer);
   }
@@ -166,11 +168,16 @@ const PLACE: ReadonlySet<string> = new Set([
   ...['memory', 'realized', 'hotplugged', 'hotpluggable', 'hv-vendor-id'],
 ]);
 
-async function expand(qmp: QmpClient, name: string): Promise<Properties | string> {
+/** Equal answers are one object: machine types have much in common. Or QEMU's error. */
+async function expand(qmp: QmpClient, name: string, known: Map<string, Properties>): Promise<Properties | string> {
   try {
     const answer = await qmp.execute('query-cpu-model-expansion', { type: 'full', model: { name } }, 60_000);
-    const { props } = (answer as { model: { props: Properties } }).model;
-    return Object.fromEntries(Object.entries(props).filter(([key]) => !PLACE.has(key)));
+    const { props } = (answer as { model: { props: Record<string, PropertyValue> } }).model;
+    for (const key of PLACE) delete props[key];
+    const text = JSON.stringify(props);
+    const properties = known.get(text) ?? props;
+    known.set(text, properties);
+    return properties;
   } catch (error) {
     if ((error as { code?: string }).code === 'qmp-command') return (error as Error).message;
     throw error;
@@ -181,14 +188,15 @@ function combine(overview: Overview, answers: readonly MachineAnswers[]): QemuEx
   const defaults = commonProperties(answers);
   const maps: Record<string, PropertyDifference> = {};
   const pairs: Record<string, Record<string, Record<string, string>>> = {};
+  const hashOf = memoized((properties: Properties): string => {
+    const difference = differenceOf(properties, defaults);
+    const hash = createHash('sha256').update(JSON.stringify(difference)).digest('hex').slice(0, 16);
+    maps[hash] = difference;
+    return hash;
+  });
   const differing: Record<string, Record<string, readonly [string | null, string | null]>> = {};
   for (const { accelerator, machine, models, aliases } of [...answers].sort(byPlace)) {
-    const hashes: Record<string, string> = {};
-    for (const [name, properties] of models) {
-      const difference = differenceOf(properties, defaults);
-      hashes[name] = createHash('sha256').update(JSON.stringify(difference)).digest('hex').slice(0, 16);
-      maps[hashes[name]] = difference;
-    }
+    const hashes = Object.fromEntries([...models].map(([name, properties]) => [name, hashOf(properties)]));
     pairs[accelerator] = { ...pairs[accelerator], [machine]: hashes };
     const differ = differingAliases(overview.aliases, aliases);
     if (Object.keys(differ).length > 0) differing[`${accelerator}/${machine}`] = differ;
@@ -210,17 +218,28 @@ function combine(overview: Overview, answers: readonly MachineAnswers[]): QemuEx
   };
 }
 
+function memoized<T extends object, R>(work: (value: T) => R): (value: T) => R {
+  const done = new Map<T, R>();
+  return (value) => {
+    const result = done.has(value) ? done.get(value)! : work(value);
+    done.set(value, result);
+    return result;
+  };
+}
+
 const byPlace = (a: MachineAnswers, b: MachineAnswers): number =>
   byText(a.accelerator, b.accelerator) || byText(a.machine, b.machine);
 
 /** Each property's most frequent value; of equally frequent ones the first by its JSON text. */
 function commonProperties(answers: readonly MachineAnswers[]): Properties {
+  const times = new Map<Properties, number>();
+  for (const { models } of answers) for (const one of models.values()) times.set(one, (times.get(one) ?? 0) + 1);
   const counts = new Map<string, Map<string, number>>();
-  for (const properties of answers.flatMap(({ models }) => [...models.values()])) {
+  for (const [properties, count] of times) {
     for (const [key, value] of Object.entries(properties)) {
       const values = counts.get(key) ?? new Map<string, number>();
       const text = JSON.stringify(value);
-      counts.set(key, values.set(text, (values.get(text) ?? 0) + 1));
+      counts.set(key, values.set(text, (values.get(text) ?? 0) + count));
     }
   }
   const common = (values: Map<string, number>): string =>

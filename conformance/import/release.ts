@@ -33,12 +33,14 @@ export interface ReleaseDump {
 export class Release {
   readonly name: string;
   readonly dump: ReleaseDump;
+  readonly #defaults: Values;
   readonly #maps = new Map<string, Values>();
   #newest: string | undefined;
 
   constructor(name: string, dump: ReleaseDump) {
     this.name = name;
     this.dump = dump;
+    this.#defaults = canonicalValues(dump.default);
   }
 
   /** The declared properties of a pair by canonical name, not filtered by a host; undefined where there is no such pair. */
@@ -48,9 +50,9 @@ export class Release {
     let map = this.#maps.get(hash);
     if (!map) {
       const { __absent: absent = [], ...own } = this.dump.maps[hash]!;
-      const all: Record<string, PropertyValue> = { ...this.dump.default, ...(own as Values) };
-      for (const name of absent) delete all[name];
-      map = canonicalValues(all);
+      const gone = new Set(absent);
+      const ours = Object.entries(this.#defaults).filter(([name]) => !gone.has(name));
+      map = Object.fromEntries([...ours, ...Object.entries(canonicalValues(own as Values))]);
       this.#maps.set(hash, map);
     }
     return map;
@@ -73,8 +75,9 @@ export class Release {
 /** Removes aliases, so that each property has one name. */
 export function canonicalValues(values: Values): Values {
   const dictionary = featureDictionary();
-  const own = Object.entries(values).filter(([name]) => (dictionary.canonical(name) ?? name) === name);
-  return Object.fromEntries(own.filter(([name]) => !ALIASES.has(name)));
+  return Object.fromEntries(
+    Object.entries(values).filter(([name]) => (dictionary.canonical(name) ?? name) === name && !ALIASES.has(name)),
+  );
 }
 
 /** Aliases of properties that are not features. */

@@ -128,19 +128,25 @@ export const releaseHasModel = (
 
 /** What a pair without overrides is made of, before anything is worked out. */
 export interface PairInputs {
-  /** Equal for pairs, of whatever definitions, that resolve to equal tables and MSRs in every SMP shape. */
+  /** Equal for pairs, of whatever definitions, that resolve to equal properties, tables and MSRs in every SMP shape under one accelerator. */
   readonly text: string;
   /** Its properties before expansion. */
   properties(): ReadonlyMap<string, PropertyValue>;
 }
 
-/** Looks up a pair without overrides, for KVM. Throws as `resolve` does. */
-export function pairInputs(machineName: string, name: string, definitions: Definitions): PairInputs {
-  const machine = chooseMachine(definitions, machineName);
-  const { model, deviations } = choosePair(definitions, machine, name, { accelerator: 'kvm' });
+/** Looks up a pair without overrides. Throws as `resolve` does. */
+export function pairInputs(
+  machineName: string,
+  name: string,
+  definitions: Definitions,
+  asked: Pick<ResolveRequest, 'accelerator' | 'release'> = {},
+): PairInputs {
+  const accelerator = asked.accelerator ?? 'kvm';
+  const machine = chooseMachine(definitions, machineName, asked.release);
+  const { model, deviations } = choosePair(definitions, machine, name, { ...asked, accelerator });
   const { caches } = definitions;
   const own = JSON.stringify([caches.models[model.versionName], machine.board, deviations.map(({ id }) => id)]);
-  const parts = [definitions, machine, model, 'kvm', deviations] as const;
+  const parts = [definitions, machine, model, accelerator, deviations] as const;
   return {
     text: [propertiesText(...parts), own, idOf(caches.sets)].join('\n'),
     properties: () => baseProperties(...parts),
