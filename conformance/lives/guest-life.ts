@@ -179,7 +179,7 @@ export class GuestLife implements AsyncDisposable {
   async migrate(pick: number, giveUp?: 'cancelled' | 'cut'): Promise<void> {
     const source = this.#place!;
     const host = this.#hostAt(pick);
-    const session = await host.open();
+    const session = await host.warm();
     const socket = join(this.#folder, `${this.steps.length}.sock`);
     let moved = false;
     try {
@@ -235,7 +235,7 @@ export class GuestLife implements AsyncDisposable {
   }
 
   async #startOn(host: Host, name: string, before: Host | null): Promise<void> {
-    const session = await host.open();
+    const session = await (before ? host.open() : host.warm());
     const outcome = await session.agent.call('boot', this.#request, DEADLINE_MS);
     if (outcome.kind === 'running') this.#place = { host, session };
     else await session[Symbol.asyncDispose]();
@@ -262,7 +262,7 @@ export class GuestLife implements AsyncDisposable {
 
   async #restoreOn(host: Host, name: string, { gzip, like, wrote, host: from }: Snapshot): Promise<void> {
     const source = this.#place!;
-    const session = await host.open();
+    const session = await host.warm();
     const file = join(this.#folder, 'restored.snapshot');
     let moved = false;
     try {

@@ -18,8 +18,8 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
   try {
     yield* bootSteps(source.session.agent, stage);
     for (const [i, host] of path.entries()) {
-      // Within one host the guest must move to another process; on another host any agent is one.
-      const session = await (host === source.host ? host.open() : host.warm());
+      // Another process, since the source's is still in use.
+      const session = await host.warm();
       const destination: Place = { host, session };
       try {
         // First an attempt that is given up: the guest is where it was, and can be moved all the same.

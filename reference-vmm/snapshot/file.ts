@@ -5,7 +5,7 @@ import { InputError } from '../../corpora/errors.js';
 import { NewFile } from '../../corpora/write-file.js';
 import { nextData } from '../kvm/libc.ffi.js';
 import { ContainerError, containerLength, decodeContainer, HEADER_BYTES } from './container.js';
-import { imageHead, planImage, readImageSection, ZERO_CHECKSUM } from './image.js';
+import { imageHead, isZeroPage, planImage, readImageSection, ZERO_CHECKSUM } from './image.js';
 import {
   type MachineCore,
   type MachineState,
@@ -133,7 +133,7 @@ export class SnapshotFile implements Disposable {
       const page = bytes.subarray(at, at + PAGE_BYTES);
       const checksum = crc32(page);
       this.#expect(gpa + at, checksum);
-      if (checksum !== ZERO_CHECKSUM || page.some((byte) => byte !== 0)) found({ gpa: gpa + at, bytes: page });
+      if (checksum !== ZERO_CHECKSUM || !isZeroPage(bytes, at)) found({ gpa: gpa + at, bytes: page });
     }
   }
 

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { eachLine } from '../../packages/lines.js';
 import { formatLine, parseLine, type SwitchboardHello, type SwitchboardLine } from './switchboard.js';
 
-const AGENT = [fileURLToPath(new URL('../agent/main.js', import.meta.url))];
+/** Without V8's compilers: what they make is translated once more by the emulator, which costs more than it saves (measured: a third of all CPU time). */
+const AGENT = ['--jitless', '--no-expose-wasm', fileURLToPath(new URL('../agent/main.js', import.meta.url))];
 
 /** Characters of stderr kept for the runner's messages. */
 const WORDS = 2000;
