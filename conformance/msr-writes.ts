@@ -6,6 +6,7 @@ import { msrDictionary, msrIndex, msrLabel } from '../corpora/msrs.js';
 import { judgeWrite } from '../reference-vmm/cpu-model/msr-masks.js';
 import { isPageAddress, legalValue } from '../reference-vmm/cpu-model/msr-values.js';
 import { countsTime, type Msr, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
+import { outcomeText } from './hosts/agent/outcome-text.js';
 import type { Outcome, Params } from './hosts/agent/protocol.js';
 import type { AgentSession, Host } from './hosts/host.js';
 import { forcedMsrs } from './probe-msrs.js';
@@ -182,8 +183,7 @@ type Running = Extract<Outcome, { kind: 'running' }>;
 
 function running(outcome: Outcome, after: string): Running {
   if (outcome.kind === 'running') return outcome;
-  const why = outcome.kind === 'refused' ? outcome.reasons.map(({ message }) => message).join('; ') : outcome.message;
-  throw new MachineError('sweep-ended', `${after}: the guest was ${outcome.kind}: ${why}`);
+  throw new MachineError('sweep-ended', `${after}: the guest was ${outcomeText(outcome)}`);
 }
 
 const valuesIn = ({ vcpus }: Running): Map<number, bigint> =>

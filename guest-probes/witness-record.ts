@@ -42,6 +42,9 @@ export interface WitnessRecord extends WitnessCounters {
 const KNOWN_FLAGS = RECORD_FLAG_WITNESS | RECORD_FLAG.pvh;
 const KINDS = new Map(Object.entries(CHANGE).map(([name, number]) => [number as number, name as ChangeKind]));
 
+/** True where a record says that a witness wrote it. */
+export const isWitnessRecord = (bytes: Uint8Array): boolean => ((bytes[20] ?? 0) & RECORD_FLAG_WITNESS) !== 0;
+
 /** Throws `MachineError` (`bad-probe-record`) on anything but one whole record of a witness. */
 export function decodeWitness(bytes: Uint8Array): WitnessRecord {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,5 +1,5 @@
 /** What is fuzzed: a destination of a migration, and the reader of snapshot files, both as they are, on the real KVM. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
@@ -27,6 +27,8 @@ import { identityOf, machineOf, realizerOf, type SoakShape } from '../soak/witne
 const SHAPE: SoakShape = { vcpus: 1, memoryBytes: 3 * 1024 * 1024, seed: 1 };
 /** A run that takes longer hangs. The link itself is given up after a tenth of it. */
 const RUN_MS = 10_000;
+/** Files that no disk has to keep. */
+const IN_MEMORY = '/dev/shm';
 
 /** How one input was taken: `arrived` and `restored` are right where only what nobody can check was changed. */
 export type Ending = 'arrived' | 'restored' | `refused: ${string}`;
@@ -75,29 +77,50 @@ async function takeStream(kvm: Kvm, bytes: Buffer): Promise<Ending> {
   return 'arrived';
 }
 
-/** A snapshot file, in a folder that disposing removes. */
+/** A snapshot file, in a folder that disposing removes. What is changed is its container and the memory that is not zero, one behind the other. */
 export function fileTarget(kvm: Kvm): Target & Disposable {
-  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-fuzz-'));
+  const folder = mkdtempSync(join(existsSync(IN_MEMORY) ? IN_MEMORY : tmpdir(), 'guest-abi-fuzz-'));
   const file = join(folder, 'snapshot');
   using live = machineOf(kvm, identityOf(SHAPE), SHAPE, true);
   live.machine.start();
   writeSnapshot(file, live.machine.saveState());
-  const bytes = readFileSync(file);
-  const length = containerLength(bytes.subarray(0, HEADER_BYTES), 'snapshot', file, bytes.length);
+  const whole = readFileSync(file);
+  const fd = openSync(file, 'w');
+  const length = containerLength(whole.subarray(0, HEADER_BYTES), 'snapshot', file, whole.length);
+  const pages = Array.from({ length: (whole.length - length) / PAGE_BYTES }, (_, i) => length + i * PAGE_BYTES)
+    .map((at) => ({ at, bytes: whole.subarray(at, at + PAGE_BYTES) }))
+    .filter(({ bytes }) => bytes.some((byte) => byte !== 0));
+  const memory = Buffer.concat(pages.map(({ bytes }) => bytes));
+  const bytes = Buffer.concat([whole.subarray(0, length), memory]);
+  /** Shorter or longer than the whole by as much as `changed` is; each page that is not zero is behind its place in the container by as much as ever. */
+  const write = (changed: Buffer): void => {
+    const head = Math.max(changed.length - memory.length, 0);
+    const moved = head - length;
+    ftruncateSync(fd, 0);
+    writeSync(fd, changed, 0, head, 0);
+    pages.forEach(({ at }, i) => {
+      const page = changed.subarray(head + i * PAGE_BYTES, head + (i + 1) * PAGE_BYTES);
+      writeSync(fd, page, 0, page.length, at + moved);
+    });
+    ftruncateSync(fd, Math.max(whole.length + changed.length - bytes.length, 0));
+  };
   const options = { nameOf: featureName, allowAltered: true, forceFeatures: true };
   return {
     bytes,
-    sections: decodeContainer(bytes.subarray(0, length), 'snapshot', file),
-    seal: (all) => Buffer.concat([...encodeContainer('snapshot', all), bytes.subarray(length)]),
+    sections: decodeContainer(whole.subarray(0, length), 'snapshot', file),
+    seal: (all) => Buffer.concat([...encodeContainer('snapshot', all), memory]),
     take: (changed) =>
       bounded(async () => {
-        writeFileSync(file, changed);
+        write(changed);
         const made = restoreSnapshot(kvm, file, options);
         if (made.kind === 'refused') return `refused: ${made.reasons[0]!.code}`;
         made.machine[Symbol.dispose]();
         return 'restored';
       }),
-    [Symbol.dispose]: () => rmSync(folder, { recursive: true }),
+    [Symbol.dispose]: () => {
+      closeSync(fd);
+      rmSync(folder, { recursive: true });
+    },
   };
 }
 

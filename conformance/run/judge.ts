@@ -84,6 +84,15 @@ export class Life {
         'refused',
         outcome.reasons.map((why) => ({ ...why, step: name })),
       );
+    if (outcome.kind === 'witnessed') {
+      const changes = outcome.vcpus.flatMap((vcpu) => vcpu.changes);
+      return changes.length > 0
+        ? this.#judgement(
+            'changed',
+            changes.map((change) => failure('witnessed-change', name, change)),
+          )
+        : null;
+    }
     if (outcome.kind !== 'running')
       return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message)]);
     this.#seen = outcome.vcpus.map(vcpuObservationFromJson);

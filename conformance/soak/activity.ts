@@ -3,17 +3,20 @@ import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import type { LiveMachine } from '../../reference-vmm/live-machine.js';
 import type { SoakShape } from './witness-guest.js';
 
-export interface SoakContext {
+/** Chance, and what is counted for the report. */
+export interface Tally {
+  /** The same for a seed: a number from 0 up to, and without, `below`. */
+  readonly random: (below: number) => number;
+  readonly count: (what: string, by?: number) => void;
+}
+
+export interface SoakContext extends Tally {
   readonly kvm: Kvm;
   readonly shape: SoakShape;
   /** A folder for files and sockets. */
   readonly folder: string;
   /** The guest, which runs. An activity that moves it puts the other machine here. */
   guest: LiveMachine;
-  /** The same for a seed: a number from 0 up to, and without, `below`. */
-  readonly random: (below: number) => number;
-  /** Counts what happened, for the report. */
-  readonly count: (what: string, by?: number) => void;
 }
 
 export interface Activity {

@@ -24,7 +24,13 @@ const parameters = { ...DEFAULT_PARAMETERS, 'silence-limit': 10_000 };
 
 export const kills: Activity = {
   name: 'kills',
-  run: (context) => (context.random(2) === 0 ? killDestination(context) : killSource(context)),
+  run: async (context) => {
+    // Its vCPUs would take the processors from the other process, which has a guest to start.
+    context.guest.pause();
+    if (context.random(2) === 0) return killDestination(context);
+    await killSource(context);
+    context.guest.resume();
+  },
 };
 
 /** The other process, and what it says. */
@@ -66,6 +72,7 @@ async function killDestination(context: SoakContext): Promise<void> {
   const uri = `unix:${join(context.folder, 'kill.sock')}`;
   await using other = new Side('destination', uri, context);
   await other.says('listening');
+  context.guest.resume();
   const link = await connectMigration(uri);
   const stage = STAGES[context.random(STAGES.length)]!;
   let reached = (): void => undefined;

@@ -1,6 +1,7 @@
 /**
  * `npm run soak -- --migrations 1000 --saves 1000 --kills 500`: one guest of several vCPUs that writes all the time is moved and saved over and over, and
- * says at each step what it saw. Fails on a changed observation, a lost write, two guests or none without an error, and on what leaks.
+ * says at each step what it saw. Fails on a changed observation, a lost write, two guests or none without an error, and on what leaks. With
+ * `--host lab:5.10 --host lab:6.12` it goes there and back between the two.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,16 +9,20 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { EXIT } from '../../corpora/errors.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
-import type { Activity, SoakContext } from './activity.js';
+import { openHosts } from '../cli/hosts.js';
+import type { Activity, SoakContext, Tally } from './activity.js';
 import { cuts } from './cuts.js';
 import { kills } from './kills.js';
 import { type Holdings, holdings, leaks } from './leaks.js';
 import { migrations } from './migrations.js';
 import { saves } from './saves.js';
 import { orUsage, toldAs } from './script.js';
+import { TravellingWitness } from './travelling-witness.js';
 import { startWitness } from './witness-guest.js';
 
 const ACTIVITIES: readonly Activity[] = [migrations, saves, kills, cuts];
+/** Those of a guest that goes between hosts; its migrations are cut on the way. */
+const BETWEEN_HOSTS = ['migrations', 'saves'];
 /** After so many the pools are full. */
 const WARM_UP = 20;
 const SAY_EVERY_MS = 10_000;
@@ -32,6 +37,8 @@ const { values } = orUsage('soak', () =>
       seed: { type: 'string', default: '1' },
       /** Ends it after so many, whatever is left. */
       seconds: { type: 'string', default: '3600' },
+      /** Two of them: between these, not within this process. */
+      host: { type: 'string', multiple: true },
       json: { type: 'boolean', default: false },
     },
   }),
@@ -45,30 +52,72 @@ const number = (name: string): number => {
 const seed = number('seed');
 const shape = { vcpus: number('vcpus'), memoryBytes: number('memory') * 1024 * 1024, seed };
 const until = performance.now() + number('seconds') * 1000;
-const left = new Map(ACTIVITIES.map((activity) => [activity, number(activity.name)]));
+const left = new Map(ACTIVITIES.map(({ name }) => [name, number(name)]));
+const hosts = values.host as string[] | undefined;
+const cannot = hosts && [...left].find(([name, count]) => count > 0 && !BETWEEN_HOSTS.includes(name));
+if (cannot) {
+  console.error(`soak: between hosts it does ${BETWEEN_HOSTS.join(' and ')}, not ${cannot[0]}`);
+  process.exit(EXIT.usage);
+}
 const counts: Record<string, number> = {};
-const folder = mkdtempSync(join(tmpdir(), 'guest-abi-soak-'));
+const tally: Tally = {
+  random: generator(seed),
+  count: (what, by = 1) => {
+    counts[what] = (counts[what] ?? 0) + by;
+  },
+};
 process.exitCode = await soak().catch(toldAs('soak'));
-rmSync(folder, { recursive: true });
 
-async function soak(): Promise<number> {
-  using kvm = openKvm();
-  const context: SoakContext = {
-    ...{ kvm, shape, folder, random: generator(seed) },
-    guest: await startWitness(kvm, shape),
-    count: (what, by = 1) => {
-      counts[what] = (counts[what] ?? 0) + by;
+/** A guest, and what can be done to it. */
+interface Soaked extends AsyncDisposable {
+  readonly does: Readonly<Record<string, () => Promise<void>>>;
+}
+
+/** One in this process. */
+async function here(): Promise<Soaked> {
+  const kvm = openKvm();
+  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-soak-'));
+  const context: SoakContext = { ...tally, kvm, shape, folder, guest: await startWitness(kvm, shape) };
+  return {
+    does: Object.fromEntries(ACTIVITIES.map((activity) => [activity.name, () => activity.run(context)])),
+    [Symbol.asyncDispose]: async () => {
+      context.guest[Symbol.dispose]();
+      kvm[Symbol.dispose]();
+      rmSync(folder, { recursive: true });
     },
   };
+}
+
+/** One between two hosts. */
+async function between(names: readonly string[]): Promise<Soaked> {
+  const opened = await openHosts(names);
+  const close = async (): Promise<void> => opened[Symbol.asyncDispose]();
+  try {
+    const witness = await TravellingWitness.start(opened.hosts, shape, tally);
+    return {
+      does: { migrations: () => witness.migrate(), saves: () => witness.saveLive() },
+      [Symbol.asyncDispose]: async () => {
+        await witness[Symbol.asyncDispose]();
+        await close();
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function soak(): Promise<number> {
+  await using soaked = await (hosts ? between(hosts) : here());
   const start = performance.now();
   let early: Holdings | null = null;
   let fault: string | null = null;
   let done = 0;
   try {
     for (let said = start; fault === null && performance.now() < until; done++) {
-      const activity = pick(context);
-      if (!activity) break;
-      await activity.run(context);
+      const name = pick(tally);
+      if (!name) break;
+      await soaked.does[name]!();
       if (done === WARM_UP) early = holdings();
       if (performance.now() < said + SAY_EVERY_MS) continue;
       said = performance.now();
@@ -79,7 +128,6 @@ async function soak(): Promise<number> {
     if (process.env.DEBUG) console.error(error);
   }
   const late = holdings();
-  context.guest[Symbol.dispose]();
   const faults = [...(fault ? [fault] : []), ...(early ? leaks(early, late) : [])];
   const rest = [...left.values()].reduce((sum, count) => sum + count, 0);
   report({ seed, done, rest, seconds: Math.round((performance.now() - start) / 1000), counts, early, late, faults });
@@ -114,14 +162,14 @@ function report(all: Report): void {
 }
 
 /** Any of what is left, in proportion. */
-function pick({ random }: SoakContext): Activity | null {
+function pick({ random }: Tally): string | null {
   const sum = [...left.values()].reduce((all, count) => all + count, 0);
   if (sum === 0) return null;
   let at = random(sum);
-  for (const [activity, count] of left) {
+  for (const [name, count] of left) {
     if (at < count) {
-      left.set(activity, count - 1);
-      return activity;
+      left.set(name, count - 1);
+      return name;
     }
     at -= count;
   }

@@ -8,6 +8,8 @@ import { WITNESS_BASE } from '../../corpora/witness-abi.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { gpa } from '../../reference-vmm/kvm/guest-memory.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
+import { openLocalHost } from '../hosts/local.js';
+import { TravellingWitness } from './travelling-witness.js';
 import { askWitness, startWitness } from './witness-guest.js';
 
 async function soak(...args: readonly string[]) {
@@ -35,6 +37,27 @@ void t.test('a guest of two vCPUs is moved, saved, cut off and killed, and nothi
   );
   t.equal(code, 0, stderr);
   t.match(JSON.parse(stdout), { schema: 'guest-abi/soak/1', done: 11, rest: 0, counts: { moved: 3 }, faults: [] });
+});
+
+void t.test('a guest goes there and back between agents of two hosts', needsKvm, async (t) => {
+  await using one = await openLocalHost();
+  await using other = await openLocalHost();
+  const counts = new Map<string, number>();
+  const tally = {
+    random: () => 0,
+    count: (what: string, by = 1) => void counts.set(what, (counts.get(what) ?? 0) + by),
+  };
+  const shape = { vcpus: 2, memoryBytes: 3 << 20, seed: 3 };
+  await using witness = await TravellingWitness.start([one, other], shape, tally);
+  await witness.migrate();
+  await witness.saveLive();
+  await witness.migrate();
+  t.match(Object.fromEntries(counts), { cancelled: 2, 'moved local > local': 2, 'saved live': 1 });
+});
+
+void t.test('between hosts there are two of them, and nobody is killed', needsKvm, async (t) => {
+  t.match(await soak('--host', 'local', '--kills', '1'), { code: 2, stderr: /migrations and saves, not kills/ });
+  t.match(await soak('--host', 'local', '--migrations', '1'), { code: 2, stderr: /between 2 hosts, not 1/ });
 });
 
 void t.test('what is no number is refused', async (t) => {

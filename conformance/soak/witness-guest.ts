@@ -21,8 +21,8 @@ export interface SoakShape {
   readonly pages?: number;
 }
 
-export const identityOf = ({ vcpus }: SoakShape): CpuIdentity =>
-  resolve({ machine: 'pc-i440fx-2.4', cpu: 'Nehalem', smp: parseSmp(`${vcpus}`) });
+export const identityOf = ({ vcpus }: SoakShape, cpu = 'Nehalem'): CpuIdentity =>
+  resolve({ machine: 'pc-i440fx-2.4', cpu, smp: parseSmp(`${vcpus}`) });
 
 /** Makes the machine of an identity: the kernel may alter and lack what it will, since the guest compares with itself only. */
 export function machineOf(kvm: Kvm, identity: CpuIdentity, shape: SoakShape, boots: boolean): LiveMachine {

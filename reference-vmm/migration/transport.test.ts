@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import t from 'tap';
 import { shortFolder } from '../../corpora/short-folder.js';
+import { MAGIC } from '../snapshot/container.js';
 import { readTlsFolder } from './tls.js';
 import { makeTlsFolder } from './tls-fixture.js';
 import { connectMigration, listenForMigration, type TransportOptions } from './transport.js';
@@ -13,10 +14,9 @@ import { parseMigrationUri } from './uri.js';
 
 const noOpenssl = { skip: spawnSync('openssl', ['version']).status !== 0 && 'no openssl to make certificates with' };
 
-/** Sends a byte each way. */
+/** What a source begins with, and an answer. */
 async function talk(one: Duplex, other: Duplex): Promise<string> {
-  one.write('a');
-  const [there] = (await once(other, 'data')) as [Buffer];
+  const [there] = (await once(other.resume(), 'data')) as [Buffer];
   other.write('b');
   const [back] = (await once(one, 'data')) as [Buffer];
   for (const side of [one, other]) side.on('error', () => undefined).destroy();
@@ -26,7 +26,10 @@ async function talk(one: Duplex, other: Duplex): Promise<string> {
 async function throughBoth(uri: string, source: TransportOptions = {}, destination: TransportOptions = {}) {
   const listening = await listenForMigration(uri, { deadlineMs: 5000, ...destination });
   const [one, other] = await Promise.all([
-    connectMigration(listening.uri, { deadlineMs: 5000, ...source }),
+    connectMigration(listening.uri, { deadlineMs: 5000, ...source }).then((link) => {
+      link.on('error', () => undefined).write(MAGIC);
+      return link;
+    }),
     listening.connection,
   ]);
   return talk(one, other);
@@ -34,9 +37,9 @@ async function throughBoth(uri: string, source: TransportOptions = {}, destinati
 
 void t.test('unix and tcp sockets carry both ways', async (t) => {
   const path = join(shortFolder(t), 'a.sock');
-  t.equal(await throughBoth(`unix:${path}`), 'ab');
+  t.equal(await throughBoth(`unix:${path}`), 'guestabib');
   t.notOk(existsSync(path), 'the socket file is gone');
-  t.equal(await throughBoth('tcp:127.0.0.1:0'), 'ab');
+  t.equal(await throughBoth('tcp:127.0.0.1:0'), 'guestabib');
 });
 
 void t.test('an inherited socket and a command carry both ways', async (t) => {
@@ -84,11 +87,36 @@ void t.test('nobody there, nobody coming, and a path that cannot be', async (t) 
   const folder = shortFolder(t);
   await t.rejects(connectMigration(`unix:${join(folder, 'none')}`), { code: 'migration-link', exitCode: 3 });
   const { connection } = await listenForMigration(`unix:${join(folder, 'a')}`, { deadlineMs: 50 });
-  await t.rejects(connection, { code: 'migration-link', message: /nothing came/ });
+  await t.rejects(connection, { code: 'migration-link', message: /no migration came/ });
   await t.rejects(listenForMigration(`unix:${join(folder, 'b/c')}`), {
     code: 'migration-link',
     message: /cannot listen/,
   });
+});
+
+void t.test('strangers use up nothing: the destination waits on for a stream', async (t) => {
+  const path = join(shortFolder(t), 'a.sock');
+  const listening = await listenForMigration(`unix:${path}`, { deadlineMs: 10_000 });
+  const strangers = ['', 'GET / HTTP/1.0\r\n\r\n', 'guest', 'guestABI', '\0'.repeat(100_000)].map((said) => {
+    const stranger = netConnect(path)
+      .on('error', () => undefined)
+      .resume();
+    return new Promise((resolve) => stranger.on('close', resolve).end(said));
+  });
+  // It says nothing, and stays.
+  const silent = netConnect(path)
+    .on('error', () => undefined)
+    .resume();
+  await Promise.all(strangers);
+  const source = netConnect(path);
+  source.write(MAGIC.subarray(0, 3));
+  setImmediate(() => source.write(Buffer.concat([MAGIC.subarray(3), Buffer.from('more')])));
+  const link = await listening.connection;
+  t.equal(String((await once(link.resume(), 'data'))[0]), 'guestabimore');
+  if (!silent.closed) await new Promise((resolve) => silent.on('close', resolve));
+  t.ok(silent.destroyed, 'who waits beside it is sent away');
+  link.destroy();
+  source.destroy();
 });
 
 void t.test('the socket file of a process that died is taken over, that of a living one is not', async (t) => {
@@ -96,7 +124,7 @@ void t.test('the socket file of a process that died is taken over, that of a liv
   const script = `require('net').createServer().listen(${JSON.stringify(uri.slice(5))}, () => process.kill(process.pid, 'SIGKILL'))`;
   spawnSync(process.execPath, ['-e', script], { env: {} });
   t.ok(existsSync(uri.slice(5)), 'it is there');
-  t.equal(await throughBoth(uri), 'ab');
+  t.equal(await throughBoth(uri), 'guestabib');
   const living = await listenForMigration(uri);
   await t.rejects(listenForMigration(uri), { code: 'migration-link', message: /EADDRINUSE/ });
   living.close();
@@ -113,12 +141,12 @@ void t.test('over TLS both sides must show a certificate of the one CA', noOpens
     tls: readTlsFolder(made, endpoint),
   });
   const uri = 'tcp:localhost:0';
-  t.equal(await throughBoth(uri, side(ours, 'client'), side(ours, 'server')), 'ab');
+  t.equal(await throughBoth(uri, side(ours, 'client'), side(ours, 'server')), 'guestabib');
   for (const [source, destination] of [
     [side(others, 'client'), side(ours, 'server')],
     [side(ours, 'client'), side(others, 'server')],
     [{ ...side(ours, 'client'), tlsHostname: 'elsewhere' }, side(ours, 'server')],
   ] as const)
-    await t.rejects(throughBoth(uri, source, destination), { code: 'migration-link' });
+    await t.rejects(throughBoth(uri, source, { ...destination, deadlineMs: 500 }), { code: 'migration-link' });
   t.throws(() => readTlsFolder(folder, 'client'), { code: 'unreadable-file', exitCode: 2 });
 });

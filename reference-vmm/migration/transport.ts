@@ -6,6 +6,7 @@ import { connect, createServer, type Server, Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { InputError, MachineError } from '../../corpora/errors.js';
+import { MAGIC } from '../snapshot/container.js';
 import type { TlsFiles } from './tls.js';
 import { type MigrationUri, parseMigrationUri } from './uri.js';
 
@@ -19,6 +20,10 @@ export interface TransportOptions {
 }
 
 const DEADLINE_MS = 30_000;
+/** A source says who it is at once. */
+const FIRST_WORD_MS = 10_000;
+/** Most connections that are looked at at a time. */
+const CANDIDATES = 16;
 
 /** Connects to a destination. Throws `InputError` `bad-migration-uri`, or `MachineError` `migration-link`. */
 export async function connectMigration(text: string, options: TransportOptions = {}): Promise<Duplex> {
@@ -40,7 +45,7 @@ export async function connectMigration(text: string, options: TransportOptions =
 export interface Listening {
   /** The address to connect to: that of the URI, with the port that was given for port 0. */
   readonly uri: string;
-  /** Resolves with the first connection; no other is taken. Throws `MachineError` `migration-link` where none comes in time. */
+  /** Resolves with the first connection that begins as a stream, paused; no other is taken. Throws `MachineError` `migration-link` where none comes in time. */
   readonly connection: Promise<Duplex>;
   close(): void;
 }
@@ -68,31 +73,73 @@ export async function listenForMigration(text: string, options: TransportOptions
   };
 }
 
-async function accept(
-  server: Server,
-  text: string,
-  { tls, deadlineMs = DEADLINE_MS }: TransportOptions,
-): Promise<Duplex> {
-  let socket: Socket;
-  try {
-    [socket] = (await once(server, 'connection', { signal: AbortSignal.timeout(deadlineMs) })) as [Socket];
-  } catch (error) {
-    throw failed(`nothing came over ${text} within ${deadlineMs} ms`, text, error);
-  }
-  if (!tls) return socket;
+/**
+ * The first connection that begins as a stream does. Whatever else connects (a port scanner, a client without the certificate, one that says nothing)
+ * is turned away, and uses up nothing.
+ */
+function accept(server: Server, text: string, { tls, deadlineMs = DEADLINE_MS }: TransportOptions): Promise<Duplex> {
+  server.maxConnections = CANDIDATES;
+  const candidates = new Set<Socket>();
+  let strangers = 0;
+  let late: NodeJS.Timeout | undefined;
+  return new Promise<Duplex>((resolve, reject) => {
+    late = setTimeout(() => {
+      const others = strangers > 0 ? `; ${strangers} connections were none` : '';
+      reject(failed(`no migration came over ${text} within ${deadlineMs} ms${others}`, text));
+    }, deadlineMs);
+    server.once('close', () => reject(failed(`${text} is listened on no more`, text)));
+    server.on('connection', async (socket: Socket) => {
+      candidates.add(socket);
+      socket.on('error', () => undefined);
+      const link = await asStream(socket, tls).catch(() => null);
+      candidates.delete(socket);
+      if (link) return resolve(link);
+      strangers++;
+      socket.destroy();
+    });
+  }).finally(() => {
+    clearTimeout(late);
+    for (const socket of candidates) socket.destroy();
+  });
+}
+
+/** The connection, decrypted, with what it begins with still to be read. Throws where that is no stream, or nothing. */
+async function asStream(socket: Socket, tls: TlsFiles | undefined): Promise<Duplex> {
+  const signal = AbortSignal.timeout(FIRST_WORD_MS);
+  const link = tls ? await secured(socket, tls, signal) : socket;
+  await new Promise<void>((resolve, reject) => {
+    let begin: Buffer = Buffer.alloc(0);
+    const stop = (end: () => void) => (): void => {
+      link.off('data', take).off('end', none).off('close', none).pause();
+      signal.removeEventListener('abort', none);
+      end();
+    };
+    const none = stop(() => reject(new Error('no stream')));
+    const found = stop(() => {
+      link.unshift(begin);
+      resolve();
+    });
+    const take = (chunk: Buffer): void => {
+      begin = Buffer.concat([begin, chunk]);
+      const length = Math.min(begin.length, MAGIC.length);
+      if (!begin.subarray(0, length).equals(MAGIC.subarray(0, length))) none();
+      else if (length === MAGIC.length) found();
+    };
+    link.on('data', take).on('end', none).on('close', none);
+    signal.addEventListener('abort', none);
+  });
+  return link;
+}
+
+async function secured(socket: Socket, tls: TlsFiles, signal: AbortSignal): Promise<TLSSocket> {
   // A server that listens nowhere: it alone checks the certificate of a client.
   const checker = createTlsServer({ ...tls, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' });
-  const secured = once(checker, 'secureConnection', { signal: AbortSignal.timeout(deadlineMs) });
-  const refused = once(checker, 'tlsClientError').then(([error]) => Promise.reject(error as Error));
-  for (const outcome of [secured, refused]) outcome.catch(() => undefined);
+  const refused = once(checker, 'tlsClientError', { signal }).then(([error]) => Promise.reject(error as Error));
+  const taken = once(checker, 'secureConnection', { signal });
+  for (const outcome of [taken, refused]) outcome.catch(() => undefined);
   checker.emit('connection', socket);
-  try {
-    const [secure] = (await Promise.race([secured, refused])) as [TLSSocket];
-    return secure;
-  } catch (error) {
-    socket.destroy();
-    throw failed(`${text}: no TLS with the source: ${(error as Error).message}`, text, error);
-  }
+  const [secure] = (await Promise.race([taken, refused])) as [TLSSocket];
+  return secure.on('error', () => undefined);
 }
 
 /** Resolves with the socket at its event. */

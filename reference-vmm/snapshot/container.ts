@@ -16,7 +16,8 @@ import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { InputError } from '../../corpora/errors.js';
 
-const MAGIC = Buffer.from('guestabi', 'latin1');
+/** What a container of any version begins with. */
+export const MAGIC = Buffer.from('guestabi', 'latin1');
 export const CONTAINER_VERSION = 2;
 export const CONTAINER_KIND = { snapshot: 1, 'migration stream': 2, 'migration return path': 3 } as const;
 export type ContainerKind = keyof typeof CONTAINER_KIND;

@@ -1,4 +1,4 @@
-/** The one guest of an agent: a machine of the reference monitor with the cpu-state probe in it. */
+/** The one guest of an agent: a machine of the reference monitor with the cpu-state probe in it, or the witness. */
 
 import { featureName } from '../../../corpora/features.js';
 import { hex64, parseHex32 } from '../../../corpora/hex.js';
@@ -8,6 +8,7 @@ import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
+import { changeText, decodeWitness, isWitnessRecord } from '../../../guest-probes/witness-record.js';
 import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
@@ -16,6 +17,7 @@ import { type Creation, Machine, type MachineEvent, runAsync } from '../../../re
 import { startLiveSave } from '../../../reference-vmm/snapshot/live-save.js';
 import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
 import { restoreSnapshot } from '../../../reference-vmm/snapshot/restore.js';
+import { witnessBoot } from '../../witness.js';
 import type { Outcome, Params } from './protocol.js';
 
 /** A dump takes milliseconds, in a nested and emulated host a second; a guest that needs more hangs. */
@@ -24,7 +26,7 @@ export const DUMP_DEADLINE_MS = 20_000;
 /** Bytes a second: so few that the probe's dump falls into its save. */
 const LIVE_SAVE_BANDWIDTH = 1024 * 1024;
 
-type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs'>;
+type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs' | 'witness'>;
 type Created = Extract<Creation, { kind: 'created' }>;
 type CommandName = Params<'command'>['command'];
 
@@ -36,6 +38,10 @@ const COMMAND_BYTE: Readonly<Record<CommandName, number>> = {
   'triple-fault': COMMAND.tripleFault,
   init: COMMAND.init,
 };
+
+type WitnessedVcpu = Extract<Outcome, { kind: 'witnessed' }>['vcpus'][number];
+/** What vCPUs said so far: all of one kind. */
+type Seen = (VcpuObservation | WitnessedVcpu)[];
 
 let lastBoot: { readonly asked: string; readonly options: BootOptions } | undefined;
 
@@ -51,11 +57,17 @@ function probeBoot(msrs: readonly string[], [, ...others]: readonly VcpuIdentity
   return lastBoot.options;
 }
 
+const MIB = 1024 * 1024;
+
+const bootOf = ({ witness, msrs }: Realize, identity: CpuIdentity): BootOptions =>
+  witness ? witnessBoot(identity, { ...witness, memoryBytes: witness.memory * MIB }) : probeBoot(msrs, identity.vcpus);
+
 /** What `Machine.create` made, or why it refused. */
 export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation =>
   Machine.create(kvm, identity, {
     nameOf: featureName,
-    boot: probeBoot(request.msrs, identity.vcpus),
+    boot: bootOf(request, identity),
+    ...(request.witness && { memoryBytes: request.witness.memory * MIB }),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
     step,
@@ -69,7 +81,7 @@ export const restoreGuest = (
 ): Creation =>
   restoreSnapshot(kvm, request.file, {
     nameOf: featureName,
-    boot: probeBoot(request.msrs, identityOf(request).vcpus),
+    boot: bootOf(request, identityOf(request)),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
     lazy: request.lazy ?? false,
@@ -147,7 +159,7 @@ export class ProbeGuest implements Disposable {
   async #dump(): Promise<Outcome> {
     const { machine } = this.#created;
     const until = performance.now() + this.#deadlineMs;
-    const seen: VcpuObservation[] = [];
+    const seen: Seen = [];
     for (;;) {
       const event = await runAsync(machine, { timeoutMs: until - performance.now() });
       if (event.kind === 'reset') machine.reset();
@@ -157,9 +169,10 @@ export class ProbeGuest implements Disposable {
   }
 
   /** Gathers the records of all vCPUs in `seen`; null where some are still to come. */
-  #outcomeOf(event: MachineEvent, seen: VcpuObservation[]): Outcome | null {
+  #outcomeOf(event: MachineEvent, seen: Seen): Outcome | null {
     if (event.kind === 'reset') return null;
     if (event.kind !== 'record') return ending(event);
+    if (isWitnessRecord(event.bytes)) return this.#witnessed(event.bytes, seen);
     const { observation, cpuidCapped, write } = decodeRecord(event.bytes);
     if (write && seen.length === 0) this.#written = 'fault' in write ? write.fault : hex64(write.value);
     if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
@@ -168,7 +181,7 @@ export class ProbeGuest implements Disposable {
     if (seen.length < machine.identity.vcpus.length) return null;
     return {
       kind: 'running',
-      vcpus: structuredClone(seen.map(vcpuObservationToJson)) as never,
+      vcpus: structuredClone((seen as VcpuObservation[]).map(vcpuObservationToJson)) as never,
       altered: [...altered],
       forced: [...forced],
       readBack: readBack.map((table) => table.toJSON()),
@@ -176,8 +189,16 @@ export class ProbeGuest implements Disposable {
     };
   }
 
+  #witnessed(bytes: Uint8Array, seen: Seen): Outcome | null {
+    const { index, laps, passes, seen: changes } = decodeWitness(bytes);
+    const said = changes.map((change) => changeText(index, change));
+    seen.push({ index, laps: Number(laps), passes: Number(passes), changes: said });
+    if (seen.length < this.#created.machine.identity.vcpus.length) return null;
+    return { kind: 'witnessed', vcpus: seen as WitnessedVcpu[] };
+  }
+
   #dumpWhileItRuns(): Promise<Outcome> {
-    const seen: VcpuObservation[] = [];
+    const seen: Seen = [];
     return new Promise((resolve) => {
       const end = (outcome: Outcome): void => {
         clearTimeout(late);

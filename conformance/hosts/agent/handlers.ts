@@ -9,6 +9,7 @@ import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
 import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
 import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
+import { DEFAULT_PARAMETERS, withParameters } from '../../../reference-vmm/migration/parameters.js';
 import { MigrationProgress } from '../../../reference-vmm/migration/progress.js';
 import { migrateOut } from '../../../reference-vmm/migration/source.js';
 import { connectMigration, listenForMigration } from '../../../reference-vmm/migration/transport.js';
@@ -31,6 +32,7 @@ class KvmHandlers {
   #kvm: Kvm | null = null;
   #guest: ProbeGuest | null = null;
   #arriving: Promise<Arrival> | null = null;
+  #stopListening: () => void = () => undefined;
 
   constructor(open: () => Kvm) {
     this.#open = open;
@@ -109,7 +111,7 @@ class KvmHandlers {
     return this.#guest.command('dump');
   }
 
-  async #send({ socket, giveUp }: Params<'send'>): Promise<Result<'send'>> {
+  async #send({ socket, giveUp, maxRounds }: Params<'send'>): Promise<Result<'send'>> {
     const { live } = this.#running();
     await prepareThreads(1);
     live.resume();
@@ -120,7 +122,8 @@ class KvmHandlers {
         if (giveUp === 'cancelled' && status === 'active') cancel.abort();
         if (giveUp === 'cut' && status === 'device') link.destroy();
       });
-      const end = await migrateOut(live, link, socket, { progress, signal: cancel.signal }).catch(
+      const parameters = withParameters(DEFAULT_PARAMETERS, maxRounds ? { 'max-rounds': maxRounds } : {});
+      const end = await migrateOut(live, link, socket, { parameters, progress, signal: cancel.signal }).catch(
         (error: MachineError) => {
           if (giveUp === 'cut' && error.code === 'migration-link') return { kind: 'cancelled' as const };
           throw error;
@@ -138,7 +141,9 @@ class KvmHandlers {
 
   async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
     await this.#prepare(request, true);
-    const { connection } = await listenForMigration(`unix:${inFolder(request.socket)}`);
+    const listening = await listenForMigration(`unix:${inFolder(request.socket)}`);
+    const { connection } = listening;
+    this.#stopListening = listening.close;
     const arriving = connection.then((duplex) =>
       migrateIn(duplex, request.socket, ({ identity }) => {
         const other = otherIdentity(identity.pair, request);
@@ -175,6 +180,7 @@ class KvmHandlers {
   }
 
   #close(): Record<string, never> {
+    this.#stopListening();
     this.#guest?.[Symbol.dispose]();
     this.#guest = null;
     return {};

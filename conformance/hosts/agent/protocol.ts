@@ -93,6 +93,11 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
     /** After `write-msr`: what WRMSR was given on vCPU 0, or the fault that it raised. */
     written: outcome.optional(),
   }),
+  /** The same of a witness: how far each vCPU came, and what it saw change since it started, in words. */
+  z.strictObject({
+    kind: z.literal('witnessed'),
+    vcpus: z.array(z.strictObject({ index: count, laps: count, passes: count, changes: z.array(z.string()) })).min(1),
+  }),
   z.strictObject({ kind: z.literal('refused'), reasons: z.array(reasonSchema).min(1) }),
   z.strictObject({ kind: z.literal('crashed'), message: z.string() }),
   z.strictObject({ kind: z.literal('hung'), message: z.string() }),
@@ -130,6 +135,8 @@ const realize = {
   fault: z.enum(FAULT_NAMES).nullable(),
   /** The QEMU whose guest it is, a release or a path on the host; absent: the reference monitor. */
   qemu: z.strictObject({ binary: z.string(), accel: z.enum(['tcg', 'kvm']) }).optional(),
+  /** The witness is the guest, not the cpu-state probe: its memory in MiB, the seed of its patterns, whether it reads XCR0. */
+  witness: z.strictObject({ memory: count, seed: count, xcr0: z.boolean() }).optional(),
 };
 
 /**
@@ -172,6 +179,8 @@ export const OPERATIONS = {
       socket: z.string(),
       /** Ends it before the hand-over: cancelled while memory is copied, or the link cut when the guest stands still. Who cannot, sends. */
       giveUp: z.enum(['cancelled', 'cut']).optional(),
+      /** Rounds over its memory, after which a guest that writes faster than the link is stopped all the same. */
+      maxRounds: z.int().min(1).optional(),
     }),
     /** `stayed`: given up as asked, the guest is still here. */
     result: outcomeSchema
