@@ -88,14 +88,17 @@ function accept(server: Server, text: string, { tls, deadlineMs = DEADLINE_MS }:
       reject(failed(`no migration came over ${text} within ${deadlineMs} ms${others}`, text));
     }, deadlineMs);
     server.once('close', () => reject(failed(`${text} is listened on no more`, text)));
-    server.on('connection', async (socket: Socket) => {
-      candidates.add(socket);
-      socket.on('error', () => undefined);
-      const link = await asStream(socket, tls).catch(() => null);
-      candidates.delete(socket);
-      if (link) return resolve(link);
-      strangers++;
-      socket.destroy();
+    server.on('connection', (socket: Socket) => {
+      candidates.add(socket.on('error', () => undefined));
+      const turnAway = (): void => {
+        candidates.delete(socket);
+        strangers++;
+        socket.destroy();
+      };
+      asStream(socket, tls).then((link) => {
+        candidates.delete(socket);
+        resolve(link);
+      }, turnAway);
     });
   }).finally(() => {
     clearTimeout(late);

@@ -143,7 +143,7 @@ class KvmHandlers {
     await this.#prepare(request, true);
     const listening = await listenForMigration(`unix:${inFolder(request.socket)}`);
     const { connection } = listening;
-    this.#stopListening = listening.close;
+    this.#stopListening = () => listening.close();
     const arriving = connection.then((duplex) =>
       migrateIn(duplex, request.socket, ({ identity }) => {
         const other = otherIdentity(identity.pair, request);
