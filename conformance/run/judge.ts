@@ -86,12 +86,8 @@ export class Life {
       );
     if (outcome.kind === 'witnessed') {
       const changes = outcome.vcpus.flatMap((vcpu) => vcpu.changes);
-      return changes.length > 0
-        ? this.#judgement(
-            'changed',
-            changes.map((change) => failure('witnessed-change', name, change)),
-          )
-        : null;
+      const reasons = changes.map((message) => reason({ code: 'witnessed-change', step: name, message }));
+      return reasons.length > 0 ? this.#judgement('changed', reasons) : null;
     }
     if (outcome.kind !== 'running')
       return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message)]);
