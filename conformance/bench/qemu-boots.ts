@@ -9,9 +9,15 @@ import { cachedQemu, QEMU_RELEASES, type QemuLauncher } from '../packages/qemu-t
 import { takeRecord } from '../subjects/qemu/one-boot.js';
 import { quartiles, type Spread } from './spread.js';
 
+/** One way, in milliseconds, beside ours in the same run. */
+export interface Boots {
+  readonly what: string;
+  readonly ms: Spread;
+  readonly ours: Spread;
+}
 export interface QemuBoots {
-  readonly fastest: { readonly what: string; readonly ms: Spread };
-  readonly ordinary: { readonly what: string; readonly ms: Spread };
+  readonly fastest: Boots;
+  readonly ordinary: Boots;
 }
 
 interface Way {
@@ -23,6 +29,8 @@ interface Way {
 /** Milliseconds: a way that takes longer is none of the fastest. */
 const DEADLINE = 4000;
 const ROUNDS = 15;
+/** Of ours for each of QEMU's. */
+const OWN_ROUNDS = 10;
 
 /** Without devices and firmware tables that the probe does not use. */
 const BARE = 'microvm,pit=off,pic=off,rtc=off,isa-serial=off,auto-kernel-cmdline=off';
@@ -48,8 +56,16 @@ function waysOf(launcher: QemuLauncher, cpu: string): Record<'bare' | 'ordinary'
   };
 }
 
-/** Tries every way once, and measures the fastest of each kind. Throws `MachineError` `no-qemu` where no release is in the cache. */
-export async function qemuBoots(cpu: string, rounds = ROUNDS): Promise<QemuBoots> {
+/**
+ * Tries every way once, and measures the fastest of each kind; the probe reads `msrs`. `own`: a boot of ours, in milliseconds; some of them take
+ * turns with each of QEMU's, so that noise falls on both. Throws `MachineError` `no-qemu` where no release is in the cache.
+ */
+export async function qemuBoots(
+  cpu: string,
+  msrs: readonly number[],
+  own: () => number,
+  rounds = ROUNDS,
+): Promise<QemuBoots> {
   const launchers = (await Promise.all(QEMU_RELEASES.map((release) => cachedQemu(release)))).filter(
     (one) => one !== null,
   );
@@ -57,13 +73,16 @@ export async function qemuBoots(cpu: string, rounds = ROUNDS): Promise<QemuBoots
   const folder = mkdtempSync(join(tmpdir(), 'guest-abi-bench-'));
   try {
     const request = join(folder, 'request');
-    writeFileSync(request, encodeProbeRequest({ msrs: [] }));
+    writeFileSync(request, encodeProbeRequest({ msrs }));
     const ways = launchers.map((launcher) => waysOf(launcher, cpu));
-    const measure = async (some: readonly Way[]) => {
+    const measure = async (some: readonly Way[]): Promise<Boots> => {
       const way = await fastest(some, request);
-      const times: number[] = [];
-      for (let i = 0; i < rounds; i++) times.push(await bootTime(way, request));
-      return { what: way.what, ms: quartiles(times) };
+      const [times, ours]: [number[], number[]] = [[], []];
+      for (let i = 0; i < rounds; i++) {
+        times.push(await bootTime(way, request));
+        for (let j = 0; j < OWN_ROUNDS; j++) ours.push(own());
+      }
+      return { what: way.what, ms: quartiles(times), ours: quartiles(ours) };
     };
     return {
       fastest: await measure(ways.flatMap(({ bare }) => bare)),
