@@ -25,20 +25,38 @@ export function msrsOf({ vcpus, features }: MsrSubject, vcpu = 0): readonly Msr[
   const { cpuid } = vcpus[vcpu]!;
   const known = lastAnswers.get(cpuid);
   if (known?.vcpu === vcpu && known.features === features) return known.msrs;
-  const cpu = new CpuFacts(cpuid, features);
-  const msrs = msrDictionary()
-    .filter(({ exists }) => cpuCondition(exists)(cpu))
-    .flatMap((definition) => msrsOfDefinition(definition, cpu, vcpu))
-    .sort((a, b) => a.index - b.index);
+  const content = contentOf(cpuid, features, vcpu);
+  const msrs = answers.get(content) ?? decideMsrs(cpuid, features, vcpu);
+  if (answers.size >= KEPT) answers.clear();
+  answers.set(content, msrs);
   lastAnswers.set(cpuid, { vcpu, features, msrs });
   return msrs;
 }
 
-/** An identity is asked several times in one boot, at 1 ms each. */
+/** An identity is asked several times in one boot. */
 const lastAnswers = new WeakMap<
   CpuidTable,
   { readonly vcpu: number; readonly features: readonly string[]; readonly msrs: readonly Msr[] }
 >();
+
+/** By content: most machine types show a model alike, and an answer takes 1 ms. */
+const answers = new Map<string, readonly Msr[]>();
+const KEPT = 1000;
+
+const contentOf = ({ rows }: CpuidTable, features: readonly string[], vcpu: number): string =>
+  [
+    vcpu,
+    features.join(),
+    ...rows.map(({ leaf, subleaf, eax, ebx, ecx, edx }) => `${leaf},${subleaf},${eax},${ebx},${ecx},${edx}`),
+  ].join(';');
+
+function decideMsrs(cpuid: CpuidTable, features: readonly string[], vcpu: number): readonly Msr[] {
+  const cpu = new CpuFacts(cpuid, features);
+  return msrDictionary()
+    .filter(({ exists }) => cpuCondition(exists)(cpu))
+    .flatMap((definition) => msrsOfDefinition(definition, cpu, vcpu))
+    .sort((a, b) => a.index - b.index);
+}
 
 function msrsOfDefinition(definition: MsrDefinition, cpu: CpuFacts, vcpu: number): Msr[] {
   const { writable, ignored } = masksOf(definition, cpu);

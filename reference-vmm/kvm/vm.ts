@@ -5,9 +5,9 @@ import { decodeClock, encodeClock, encodeEnableCap } from './codec.js';
 import { BitmapDirtyLog } from './dirty-log.js';
 import { GuestMemory } from './guest-memory.js';
 import { KVM } from './ioctl.js';
-import type { DirtyLog, MemoryRange, MsrFilter, MsrFilterRange, Vcpu, Vm, VmClock } from './kvm.js';
+import type { DirtyLog, MemoryRange, MsrFilter, Vcpu, Vm, VmClock } from './kvm.js';
 import { LAYOUT } from './layout.js';
-import { ioctl, type Mapping, mapAnonymous, mapPrivately, unmap } from './libc.ffi.js';
+import { ioctl, type Mapping, mapPrivately, unmap } from './libc.ffi.js';
 import type { MappingPool } from './mapping-pool.js';
 import type { RunTimer } from './run-timer.ffi.js';
 import { RealVcpu } from './vcpu.js';
@@ -127,18 +127,12 @@ export class RealVm implements Vm {
   }
 
   setMsrFilter(filter: MsrFilter): void {
-    // The kernel copies the bitmaps from our memory: they have to stand at an address, so they share one mapping.
-    const bitmaps = filter.ranges.map(bitmapOf);
-    const store = mapAnonymous(
-      Math.max(
-        1,
-        bitmaps.reduce((sum, bitmap) => sum + bitmap.length, 0),
-      ),
-    );
+    // The kernel copies the bitmaps from our memory: they have to stand at an address. Always as much of it, so that the pool has it again.
+    const store = this.#options.pool.take(FILTER_BYTES);
     try {
-      ioctl(this.#fd, 'KVM_X86_SET_MSR_FILTER', encodeMsrFilter(filter, bitmaps, store));
+      ioctl(this.#fd, 'KVM_X86_SET_MSR_FILTER', encodeMsrFilter(filter, store));
     } finally {
-      unmap(store);
+      this.#options.pool.give(store);
     }
   }
 
@@ -156,7 +150,7 @@ export class RealVm implements Vm {
 }
 
 /** One bit for each MSR, in 64-bit words; a set bit allows. */
-function bitmapOf({ allowed }: MsrFilterRange): Uint8Array {
+function bitmapOf(allowed: readonly boolean[]): Uint8Array {
   const bitmap = new Uint8Array(Math.ceil(allowed.length / 64) * 8);
   allowed.forEach((bit, i) => {
     if (bit) bitmap[i >> 3]! |= 1 << (i & 7);
@@ -170,7 +164,10 @@ const FILTER_ACCESS = {
   'read-write': KVM.KVM_MSR_FILTER_READ | KVM.KVM_MSR_FILTER_WRITE,
 } as const;
 
-function encodeMsrFilter(filter: MsrFilter, bitmaps: readonly Uint8Array[], store: Mapping): Uint8Array {
+/** Bitmaps of as many ranges as KVM takes, each as large as it takes them (KVM_MSR_FILTER_MAX_BITMAP_SIZE). */
+const FILTER_BYTES = KVM.KVM_MSR_FILTER_MAX_RANGES * 0x600;
+
+function encodeMsrFilter(filter: MsrFilter, store: Mapping): Uint8Array {
   if (filter.ranges.length > KVM.KVM_MSR_FILTER_MAX_RANGES)
     throw new RangeError(`${filter.ranges.length} MSR filter ranges, KVM takes ${KVM.KVM_MSR_FILTER_MAX_RANGES}`);
   const bytes = new Uint8Array(LAYOUT.kvm_msr_filter.size);
@@ -180,12 +177,13 @@ function encodeMsrFilter(filter: MsrFilter, bitmaps: readonly Uint8Array[], stor
   let used = 0;
   filter.ranges.forEach(({ base, allowed, access }, i) => {
     const at = LAYOUT.kvm_msr_filter.offsets.ranges + i * size;
-    store.bytes.set(bitmaps[i]!, used);
+    const bitmap = bitmapOf(allowed);
+    store.bytes.set(bitmap, used);
     view.setUint32(at + offsets.flags, FILTER_ACCESS[access], true);
     view.setUint32(at + offsets.nmsrs, allowed.length, true);
     view.setUint32(at + offsets.base, base, true);
     view.setBigUint64(at + offsets.bitmap, BigInt(store.address) + BigInt(used), true);
-    used += bitmaps[i]!.length;
+    used += bitmap.length;
   });
   return bytes;
 }
