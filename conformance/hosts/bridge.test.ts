@@ -1,19 +1,12 @@
 /** Tests of joining unix sockets, with two "hosts" on this machine that use different paths for one name. */
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { bridgeSockets, localSocket } from './bridge.js';
 import type { AgentSession } from './host.js';
-
-/** Unix socket paths have at most 107 characters: fixture folders are too deep. */
-function shortFolder(t: { teardown(work: () => void): void }): string {
-  const folder = mkdtempSync(join(tmpdir(), 'bridge-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 
 /** A session whose host's files stand below `folder`. */
 const sessionIn = (folder: string): AgentSession =>

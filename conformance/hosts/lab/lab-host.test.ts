@@ -10,7 +10,7 @@ import { resolve } from '../../../reference-vmm/cpu-model/resolve.js';
 import { runCell } from '../../run/runner.js';
 import { AgentGone, AgentSilent } from '../agent/client.js';
 import { bridgeSockets } from '../bridge.js';
-import type { AgentSession, Host } from '../host.js';
+import { brokenAfterBoot } from './fixtures.js';
 import type { LabHost } from './lab-host.js';
 import { openLabHosts } from './pool.js';
 
@@ -82,26 +82,12 @@ void t.test(
   },
 );
 
-/** The host, whose QEMU is killed as soon as a guest has booted on it. */
-function killedAfterBoot(real: LabHost): Host {
-  const warm = async (): Promise<AgentSession> => {
-    const session = await real.warm();
-    const { agent } = session;
-    const call: typeof agent.call = async (op, ...rest) => {
-      if (op === 'command') process.kill(await real.pid(), 'SIGKILL');
-      return agent.call(op, ...rest);
-    };
-    return { ...session, agent: Object.assign(Object.create(agent), { call }) as typeof agent };
-  };
-  const { summary, capabilities, concurrent } = real;
-  return { summary, capabilities, concurrent, warm, open: () => real.open(), [Symbol.asyncDispose]: async () => {} };
-}
-
 void t.test('QEMU is killed under a cell: crashed, with what the host said', needsLab, async (t) => {
+  const killed = brokenAfterBoot(host!, async () => void process.kill(await host!.pid(), 'SIGKILL'));
   const identity = resolve({ machine: 'pc-i440fx-1.6', cpu: 'Nehalem' });
   const cell = { identity, smp: '1', scenario: 'reset' } as const;
   const options = { allowAltered: false, forceFeatures: false, jobs: 1 };
-  const { result } = await runCell({ ...cell, hosts: [killedAfterBoot(host!)] }, options);
+  const { result } = await runCell({ ...cell, hosts: [killed] }, options);
   t.match(result, { verdict: 'crashed', predicted: 'identical', reasons: [{ message: /host ended/ }] });
 });
 

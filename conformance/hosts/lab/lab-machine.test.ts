@@ -7,26 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { cachedTree } from '../../packages/package-tree.js';
-import { cachedQemu } from '../../packages/qemu-trees.js';
-import { ensureHostImages } from './host-images.js';
-import { BUSYBOX_TREE, ensureInitrd } from './initrd.js';
-import { labKernels } from './kernels.js';
+import { cachedSpec } from './fixtures.js';
 import { labCpu } from './lab-cpus.js';
-import { LabMachine, type LabMachineSpec } from './lab-machine.js';
-
-async function cachedSpec(): Promise<LabMachineSpec | null> {
-  const [kernel] = await labKernels();
-  const qemu = await cachedQemu('10.0');
-  if (!kernel || !qemu || !(await cachedTree(BUSYBOX_TREE.name))) return null;
-  return {
-    kernel,
-    qemu,
-    initrd: await ensureInitrd(kernel, { offline: true }),
-    images: await ensureHostImages(),
-    cpu: labCpu('EPYC'),
-  };
-}
+import { LabMachine } from './lab-machine.js';
 
 const isAlive = (pid: number): boolean => {
   try {

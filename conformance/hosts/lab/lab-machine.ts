@@ -23,6 +23,8 @@ export interface LabMachineSpec {
   readonly qemu: QemuLauncher;
   /** Milliseconds until the host must be up; default 120 s. */
   readonly deadline?: number;
+  /** More of QEMU's arguments and of the kernel's command line, for tests that break a host. */
+  readonly more?: { readonly arguments: readonly string[]; readonly commandLine: string };
 }
 
 /** MiB of memory of a lab host, and the bound of the emulator's translated code. */
@@ -223,13 +225,14 @@ function qemuArguments(spec: LabMachineSpec, stream: string): string[] {
     ...['-machine', 'q35', '-accel', `tcg,tb-size=${TRANSLATIONS_MIB}`, '-cpu', cpuArgument(spec.cpu)],
     ...['-smp', '1', '-m', String(MEMORY_MIB)],
     ...['-kernel', spec.kernel.vmlinuz, '-initrd', spec.initrd],
-    ...['-append', 'console=ttyS0 panic=-1 loglevel=4 nokaslr'],
+    ...['-append', `console=ttyS0 panic=-1 loglevel=4 nokaslr ${spec.more?.commandLine ?? ''}`],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-chardev', `socket,id=stream,path=${stream}`, '-device', 'virtio-serial-pci'],
     ...['-device', `virtserialport,chardev=stream,name=${PORT_NAME}`],
     ...disk(spec.images.system, 'system'),
     ...disk(spec.images.package, 'package'),
     ...(spec.images.qemus === undefined ? [] : disk(spec.images.qemus, 'qemus')),
+    ...(spec.more?.arguments ?? []),
   ];
 }
 
