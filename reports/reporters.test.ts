@@ -93,6 +93,26 @@ void t.test('TAP: a TAP parser counts what the log holds', async (t) => {
   t.match(failure![1], { diag: { verdict: 'changed', findings: [`${NASTY.message} [ABI-CPUID-003]`] } });
 });
 
+void t.test('SARIF is valid by the schema of SARIF 2.1.0', needs('jsonschema'), async (t) => {
+  const check = (text: string) =>
+    consume('jsonschema', [packageFile('reports/sarif-2.1.0.schema.json'), '--instance'], text);
+  for (const report of [CHECKS, checksOf(logOf([])), checksOf(logOf([CELLS[0]!])), checksOf(logOf(CELLS))]) {
+    const { status, stderr } = check(await written('sarif', report));
+    t.equal(status, 0, stderr);
+  }
+  const broken: Record<string, (log: Log) => void> = {
+    'a result without words': ({ runs: [run] }) => Reflect.deleteProperty(run!.results![0]!, 'message'),
+    'an unknown property': ({ runs: [run] }) => Object.assign(run!.results![0]!, { verdict: 'changed' }),
+    'a level that there is not': ({ runs: [run] }) => Object.assign(run!.results![0]!, { level: 'fatal' }),
+    'another version': (log) => Object.assign(log, { version: '2.0.0' }),
+  };
+  for (const [name, edit] of Object.entries(broken)) {
+    const log = JSON.parse(await written('sarif')) as Log;
+    edit(log);
+    t.equal(check(JSON.stringify(log)).status, 1, name);
+  }
+});
+
 void t.test('SARIF: results name rules that are there, and places', async (t) => {
   const [run] = (JSON.parse(await written('sarif')) as Log).runs;
   const rules = run!.tool.driver.rules!.map(({ id }) => id);
