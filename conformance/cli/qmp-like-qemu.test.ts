@@ -5,6 +5,8 @@ import { builtInDefinitions } from '../../corpora/definitions.js';
 import { shortFolder } from '../../corpora/short-folder.js';
 import { expandModel } from '../../reference-vmm/control/cpu-model-info.js';
 import { featureWords } from '../../reference-vmm/control/feature-words.js';
+import { checkArguments } from '../../reference-vmm/control/qmp-arguments.js';
+import { REPLIES } from '../../reference-vmm/control/qmp-replies.js';
 import { resolveCpu } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { QemuProcess } from '../import/qemu-process.js';
@@ -138,6 +140,84 @@ void t.test('answers and errors are those of QEMU', needsBoth, async (t) => {
       [],
       String(machine.name),
     );
+});
+
+interface SchemaInfo {
+  readonly name: string;
+  readonly 'meta-type': string;
+  readonly 'json-type'?: string;
+  readonly 'arg-type'?: string;
+  readonly 'ret-type'?: string;
+  readonly 'element-type'?: string;
+  readonly members?: readonly { readonly name: string; readonly type?: string; readonly default?: null }[];
+}
+
+/**
+ * What QEMU 11.1 does not have, has for other targets than x86, or has otherwise: `detach` and a `uri` that must be given are of older releases, its
+ * texts of TLS may be null.
+ */
+const OURS = new RegExp(
+  [
+    /^(migrate-set|query-migrate)-parameters\.(max-rounds|silence-limit|when-not-converging|tls-creds|tls-hostname)$/,
+    /^query-migrate\.notes(\[\])?$/,
+    /^query-qmp-schema|-comparison|-baseline|\.deprecated-props/,
+    /^migrate\.detach$|^migrate-incoming\.uri$/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+);
+
+/** Deeper than any of ours. */
+const DEPTH = 6;
+
+/** Every place under a command or event: `migrate.uri`: its JSON type, and whether it may be left out. */
+function placesOf(schema: readonly SchemaInfo[], names: ReadonlySet<string>): Map<string, string> {
+  const byName = new Map(schema.map((info) => [info.name, info]));
+  const places = new Map<string, string>();
+  const walk = (at: string, type: string, optional: boolean): void => {
+    const info = byName.get(type)!;
+    const what = info['json-type'] ?? info['meta-type'].replace('enum', 'string');
+    const built = /^(int|integer|number)$/.test(what) ? 'number' : what;
+    places.set(at, `${built}${optional ? ', may be left out' : ''}`);
+    // QEMU's types hold themselves.
+    if (at.split(/[.[]/).length > DEPTH) return;
+    if (info['element-type']) walk(`${at}[]`, info['element-type'], false);
+    if (info['meta-type'] === 'object')
+      for (const { name, type: of, ...rest } of info.members!) if (of) walk(`${at}.${name}`, of, 'default' in rest);
+  };
+  for (const { name, ...info } of schema.filter((one) => names.has(one.name))) {
+    if (info['arg-type']) walk(name, info['arg-type'], false);
+    if (info['ret-type']) walk(`${name}()`, info['ret-type'], false);
+  }
+  return places;
+}
+
+void t.test('the schema says of each command, argument, reply and event what QEMU says', needsBoth, async (t) => {
+  await using theirs = await startQemu('Nehalem');
+  await using ours = await startOurs();
+  const told = async (qmp: QmpClient) => (await qmp.execute('query-qmp-schema')) as SchemaInfo[];
+  const schema = await told(ours.qmp);
+  const names = new Set(schema.filter((one) => /command|event/.test(one['meta-type'])).map(({ name }) => name));
+  const [wanted, got] = [placesOf(await told(theirs.qmp), names), placesOf(schema, names)];
+  const other = [...got].filter(
+    ([place, what]) => !OURS.test(place.replace('()', '')) && what !== 'value' && wanted.get(place) !== what,
+  );
+  t.strictSame(
+    other.map(([place, what]) => `${place}: ${what}, QEMU ${wanted.get(place)}`),
+    [],
+  );
+  const commands = (await ours.qmp.execute('query-commands')) as { name: string }[];
+  const kinds = (kind: string) => schema.filter((info) => info['meta-type'] === kind).map(({ name }) => name);
+  t.strictSame(kinds('command').sort(), commands.map(({ name }) => name).sort());
+  t.ok(kinds('event').includes('MIGRATION'));
+});
+
+void t.test('what is told is as the schema has it', needsBoth, async (t) => {
+  await using ours = await startOurs();
+  for (const [command, type] of Object.entries(REPLIES).filter(([name]) => /^query-(?!cpu-model)/.test(name))) {
+    const reply = { [command]: await ours.qmp.execute(command) };
+    t.doesNotThrow(() => checkArguments(reply, { [command]: type }), command);
+  }
 });
 
 void t.test('a background snapshot is told as QEMU tells it', needsBoth, async (t) => {

@@ -28,6 +28,8 @@ interface Info {
   readonly 'total-time': number;
   readonly downtime?: number;
   readonly 'error-desc'?: string;
+  /** Of the destination. */
+  readonly notes?: readonly string[];
   readonly ram: {
     readonly transferred: number;
     readonly remaining: number;
@@ -106,5 +108,7 @@ function describe(info: Info, to: string): string {
       ? `unknown: ${info['error-desc']}`
       : `failed, the guest stays where it was: ${info['error-desc']}`;
   const mib = (ram.transferred / 1024 / 1024).toFixed(2);
-  return `migrated to ${to} in ${info['total-time']} ms, down for ${downtime} ms: ${ram['dirty-sync-count']} rounds, ${ram.normal} pages sent, ${mib} MiB`;
+  const { notes = [] } = info;
+  const noted = notes.map((note) => `\nnote: ${note}`).join('');
+  return `migrated to ${to} in ${info['total-time']} ms, down for ${downtime} ms: ${ram['dirty-sync-count']} rounds, ${ram.normal} pages sent, ${mib} MiB${noted}`;
 }

@@ -66,7 +66,7 @@ export class BackgroundSnapshot implements OutgoingMigration {
       ramBytes: this.#ramBytes,
       remaining: (of - pages) * PAGE_BYTES,
       transferred: pages * PAGE_BYTES,
-      ...{ zeroPages: 0, fullPages: pages, rounds: 1, dirtyPagesRate: 0, error: this.#error },
+      ...{ zeroPages: 0, fullPages: pages, rounds: 1, dirtyPagesRate: 0, error: this.#error, notes: [] },
     };
   }
 }

@@ -25,6 +25,7 @@ export class LiveMigration implements OutgoingMigration {
   readonly #cancel = new AbortController();
   readonly #progress: MigrationProgress;
   #error: string | null = null;
+  #notes: readonly string[] = [];
   /** Of a migration that ended before it was one. */
   #failed = false;
 
@@ -46,8 +47,11 @@ export class LiveMigration implements OutgoingMigration {
       const link = await connectMigration(uri, transport);
       const options = { parameters, progress: this.#progress, signal: this.#cancel.signal };
       const end = await migrateOut(this.#machine.live, link, uri, options);
-      if (end.kind === 'completed') this.#machine.handedOver();
-      else if (end.kind === 'refused') this.#error = `refused: ${end.reasons.map(({ message }) => message).join('; ')}`;
+      if (end.kind === 'completed') {
+        this.#notes = end.notes.map(({ message }) => message);
+        this.#machine.handedOver();
+      } else if (end.kind === 'refused')
+        this.#error = `refused: ${end.reasons.map(({ message }) => message).join('; ')}`;
     } catch (error) {
       this.#error = (error as Error).message;
       // Whoever does not know whether the guest runs elsewhere must not let it run here.
@@ -70,7 +74,7 @@ export class LiveMigration implements OutgoingMigration {
       status: this.#failed ? 'failed' : inQemusWords(status),
       totalMs: totalMs || this.#progress.elapsed(),
       setupMs: setupMs || null,
-      ...{ downtimeMs, remaining, transferred, rounds, dirtyPagesRate, error: this.#error },
+      ...{ downtimeMs, remaining, transferred, rounds, dirtyPagesRate, error: this.#error, notes: this.#notes },
       ramBytes: this.#machine.live.machine.memoryBytes,
       ...{ zeroPages: pages.zero + pages.skipped, fullPages: pages.full },
     };

@@ -19,10 +19,12 @@ export interface MigrationFacts {
   readonly rounds: number;
   readonly dirtyPagesRate: number;
   readonly error: string | null;
+  /** What went otherwise at the destination without harm, such as another frequency of the TSC. QEMU has no such member. */
+  readonly notes: readonly string[];
 }
 
 export function migrationInfo(facts: MigrationFacts) {
-  const { status, totalMs, setupMs, downtimeMs, error } = facts;
+  const { status, totalMs, setupMs, downtimeMs, error, notes } = facts;
   const whole = Math.round;
   return {
     status,
@@ -31,6 +33,7 @@ export function migrationInfo(facts: MigrationFacts) {
     'total-time': whole(totalMs),
     ram: ramStats(facts),
     ...(error !== null && { 'error-desc': error }),
+    ...(notes.length > 0 && { notes }),
   };
 }
 

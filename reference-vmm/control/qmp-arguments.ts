@@ -5,6 +5,7 @@ import { QmpError } from './qmp-error.js';
 export type ArgumentType =
   | 'string'
   | 'integer'
+  | 'number'
   | 'boolean'
   /** Any JSON value. */
   | 'any'
@@ -42,7 +43,7 @@ function checkArgument(value: unknown, type: ArgumentType, path: string, name: s
   else checkArguments(value as Record<string, unknown>, type.object, `${path}.`);
 }
 
-type Expected = 'string' | 'integer' | 'boolean' | 'array' | 'object';
+type Expected = 'string' | 'integer' | 'number' | 'boolean' | 'array' | 'object';
 
 const expectedType = (type: Exclude<ArgumentType, 'any'>): Expected => {
   if (typeof type === 'string') return type;

@@ -4,7 +4,8 @@ import { rmSync, statSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { InputError } from '../../corpora/errors.js';
 import { command, type QmpCommands } from './qmp-command.js';
-import { QmpSession, type QmpVersion } from './qmp-session.js';
+import { qmpSchema } from './qmp-schema.js';
+import { NEGOTIATION, QmpSession, type QmpVersion } from './qmp-session.js';
 
 /** Most clients at a time: QEMU serves one. */
 const CLIENTS = 8;
@@ -59,8 +60,10 @@ export class QmpServer implements AsyncDisposable {
     const all: QmpCommands = {
       ...commands,
       'query-version': command({}, () => this.#version),
-      'query-commands': command({}, () => ['qmp_capabilities', ...Object.keys(all)].map((name) => ({ name }))),
+      'query-commands': command({}, () => Object.keys(offered).map((name) => ({ name }))),
+      'query-qmp-schema': command({}, () => qmpSchema(offered)),
     };
+    const offered: QmpCommands = { qmp_capabilities: command(NEGOTIATION, () => undefined), ...all };
     this.#commands = all;
   }
 

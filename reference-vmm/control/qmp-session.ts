@@ -1,13 +1,16 @@
 /** One client of the QMP server: greeting, capabilities, then commands one after the other. */
 import { GuestAbiError } from '../../corpora/errors.js';
 import { JsonStream } from './json-stream.js';
-import { checkArguments } from './qmp-arguments.js';
+import { checkArguments, type Shape } from './qmp-arguments.js';
 import type { QmpCommands } from './qmp-command.js';
 import { QmpError } from './qmp-error.js';
 
 /** Longest message of a client, in characters: its longest argument is a CPU model with all properties. */
 const MESSAGE_LIMIT = 1024 * 1024;
 const MEMBERS = new Set(['execute', 'arguments', 'id']);
+
+/** What `qmp_capabilities` takes. */
+export const NEGOTIATION: Shape = { 'enable?': { list: { enum: ['oob'] } } };
 
 export interface QmpVersion {
   readonly qemu: { readonly major: number; readonly minor: number; readonly micro: number };
@@ -76,7 +79,7 @@ export class QmpSession {
   #negotiate(given: Readonly<Record<string, unknown>>): void {
     if (this.#negotiated)
       throw new QmpError('Capabilities negotiation is already complete, command ignored', 'CommandNotFound');
-    checkArguments(given, { 'enable?': { list: { enum: ['oob'] } } });
+    checkArguments(given, NEGOTIATION);
     if ((given.enable as unknown[] | undefined)?.length) throw new QmpError("Capability 'oob' is not available");
     this.#negotiated = true;
   }
