@@ -3,6 +3,7 @@ import { gateProcess } from './gate-process.js';
 import { migration } from './migration.js';
 import { probeLatency } from './probe-latency.js';
 import { resolving } from './resolving.js';
+import { restoring } from './restore.js';
 import type { Measurement } from './row.js';
 import { snapshots } from './snapshots.js';
 import { labRuns, localRuns, wholeRelease } from './verify-runs.js';
@@ -15,5 +16,6 @@ export const MEASUREMENTS: readonly Measurement[] = [
   wholeRelease,
   migration,
   snapshots,
+  restoring,
   labRuns,
 ];

@@ -3,9 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MachineError } from '../../corpora/errors.js';
+import { GuestAbiError, MachineError } from '../../corpora/errors.js';
 import { encodeProbeRequest } from '../../corpora/probe-abi.js';
 import { probeImagePath } from '../../guest-probes/images.js';
+import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
 import { RunMachine } from '../cli/run-machine.js';
 import { QemuProcess } from '../import/qemu-process.js';
 import type { QmpClient } from '../import/qmp-client.js';
@@ -46,20 +47,30 @@ const ROUNDS = 10;
 
 export const migration: Measurement = {
   name: 'migration',
-  rows: async () => (await migrationBench(ROUNDS)).flatMap(rowsOf),
+  rows: async () => {
+    const rows: Row[] = [];
+    for (const accel of ['tcg', 'kvm'] as const)
+      try {
+        rows.push(...(await migrationBench(ROUNDS, SIZES, accel)).flatMap((row) => rowsOf(row, accel)));
+      } catch (error) {
+        if (!(error instanceof GuestAbiError)) throw error;
+        console.error(`bench: migration beside QEMU under ${accel}: ${error.message}`);
+      }
+    return rows;
+  },
 };
 
-function rowsOf({ memory, total, downtime }: MigrationRow): Row[] {
+function rowsOf({ memory, total, downtime }: MigrationRow, accel: Accelerator): Row[] {
   const row = (part: 'total' | 'downtime', what: string, { ours, qemu }: Beside): Row =>
     held(
       {
-        id: `migration-${memory}-${part}`,
+        id: `migration-${memory}-${part}-${accel}`,
         what: `migration of ${memory} MiB, ${what}`,
         unit: 'ms',
         value: ours,
         goal: { kind: 'at-most', value: 1 },
       },
-      `QEMU ${RELEASE} (TCG)`,
+      `QEMU ${RELEASE} (${accel})`,
       // QEMU counts whole milliseconds.
       { ...qemu, median: Math.max(qemu.median, 1) },
     );
@@ -70,7 +81,11 @@ function rowsOf({ memory, total, downtime }: MigrationRow): Row[] {
 }
 
 /** Rounds of both take turns. Throws `MachineError` `bench-no-qemu` where QEMU is not in the cache. */
-export async function migrationBench(rounds: number, sizes: readonly number[] = SIZES): Promise<MigrationRow[]> {
+export async function migrationBench(
+  rounds: number,
+  sizes: readonly number[] = SIZES,
+  accel: Accelerator = 'tcg',
+): Promise<MigrationRow[]> {
   const launcher = await cachedQemu(RELEASE);
   if (!launcher) throw new MachineError('bench-no-qemu', `QEMU ${RELEASE} is not in the cache: guest-abi lab setup`);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-bench-'));
@@ -81,7 +96,7 @@ export async function migrationBench(rounds: number, sizes: readonly number[] = 
       const [ours, theirs]: [Times[], Times[]] = [[], []];
       for (let round = 0; round < rounds; round++) {
         ours.push(await migrateOnce(startOurs, memory, folder));
-        theirs.push(await migrateOnce(qemuStarter(launcher), memory, folder));
+        theirs.push(await migrateOnce(qemuStarter(launcher, accel), memory, folder));
       }
       const beside = (part: keyof Times): Beside => ({
         ours: quartiles(ours.map((times) => times[part])),
@@ -104,9 +119,9 @@ const startOurs: Starter = ({ memory, folder, incoming, name }) => {
 };
 
 const qemuStarter =
-  (launcher: QemuLauncher): Starter =>
+  (launcher: QemuLauncher, accel: Accelerator): Starter =>
   async ({ memory, folder, incoming }) => {
-    const machine = ['-accel', 'tcg', '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'];
+    const machine = ['-accel', accel, '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'];
     const guest = incoming ? ['-incoming', incoming] : [];
     const image = ['-kernel', probeImagePath('cpu-state'), '-initrd', `${folder}/request`];
     const process = await QemuProcess.start(launcher, [...machine, ...image, ...guest]);
