@@ -2,13 +2,15 @@
 import { mkdirSync } from 'node:fs';
 import { contractText } from '../../corpora/contracts.js';
 import type { Definitions } from '../../corpora/definitions.js';
-import { InputError } from '../../corpora/errors.js';
+import { InputError, unknownName } from '../../corpora/errors.js';
 import { msrContractText } from '../../corpora/msr-contracts.js';
 import { packageFile } from '../../corpora/package-root.js';
+import { listModels } from '../../reference-vmm/cpu-model/resolve.js';
 import { freezeMachines } from '../contracts/freeze.js';
 import { freezeMsrsOf } from '../contracts/freeze-msrs.js';
 import { writeChanged } from '../import/write-definitions.js';
 import { outFolder } from './import-qemu.js';
+import { anyGlob, globMatcher } from './options.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
 import type { SeenTables } from './qemu-tables.js';
@@ -16,6 +18,7 @@ import { qemuNamed } from './subjects.js';
 
 export interface FreezeOptions extends CommonOptions {
   readonly machine: readonly string[];
+  readonly cpu?: readonly string[];
   readonly out?: string;
   /** `qemu:BINARY`: whose guests must see what is frozen. */
   readonly from?: string;
@@ -30,8 +33,9 @@ export async function freezeContracts(options: FreezeOptions): Promise<void> {
   const definitions = definitionsOf(options.corpora);
   const seen = options.from === undefined ? null : await seenBy(options.from, options, definitions);
   const machines = seen?.machines ?? options.machine.map((name) => promising(name, definitions));
-  const tables = [...freezeMachines(machines, definitions, seen ? [seen] : [])];
-  const msrs = [...freezeMsrsOf(machines, definitions)];
+  const wanted = modelFilter(machines, options.cpu, definitions);
+  const tables = [...freezeMachines(machines, definitions, seen ? [seen] : [], wanted)];
+  const msrs = [...freezeMsrsOf(machines, definitions, wanted)];
   const files = new Map([
     ...tables.map(([model, file]) => [`contracts/${model}.json`, contractText(file)] as const),
     ...msrs.map(([model, file]) => [`msr-contracts/${model}.json`, msrContractText(file)] as const),
@@ -48,15 +52,26 @@ export async function freezeContracts(options: FreezeOptions): Promise<void> {
   }
 }
 
+/** Throws `InputError` where a glob names no model. */
+function modelFilter(
+  machines: readonly string[],
+  globs: readonly string[] = ['*'],
+  definitions: Definitions,
+): (model: string) => boolean {
+  const names = machines.flatMap((machine) => listModels(machine, definitions).map(({ name }) => name));
+  for (const glob of globs) if (!names.some(globMatcher(glob))) throw unknownName('CPU model', glob, names);
+  return anyGlob(globs);
+}
+
 /** Boots all pairs under the QEMU. Throws `InputError` `not-what-qemu-shows` where a guest sees otherwise than its pair resolves. */
 async function seenBy(
   from: string,
-  { machine, jobs = 2 }: FreezeOptions,
+  { machine, cpu = ['*'], jobs = 2 }: FreezeOptions,
   definitions: Definitions,
 ): Promise<SeenTables> {
   const { differenceLines, seeTables, seenText } = await import('./qemu-tables.js');
   const launcher = await qemuNamed(from);
-  const seen = await seeTables(launcher, machine, definitions, jobs);
+  const seen = await seeTables(launcher, { machines: machine, models: cpu }, definitions, jobs);
   for (const name of seen.machines) promising(name, definitions);
   warn(seenText(seen));
   const [first, ...more] = differenceLines(seen);

@@ -65,7 +65,7 @@ async function importTables(
   out: string,
   { machine = ['*'], jobs = 2, json, corpora = [] }: ImportQemuOptions,
 ): Promise<void> {
-  const seen = await seeTables(launcher, machine, definitions, jobs);
+  const seen = await seeTables(launcher, { machines: machine, models: ['*'] }, definitions, jobs);
   const released = seen.machines.filter((name) => !definitions.machine(name).follows);
   const files = [...freezeMachines(released, definitions, [seen])];
   const texts = new Map(files.map(([model, file]) => [`contracts/${model}.json`, contractText(file)]));

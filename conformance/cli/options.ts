@@ -55,6 +55,13 @@ export function globMatcher(glob: string): (name: string) => boolean {
   const regex = new RegExp(`^${pattern}$`);
   return (name) => regex.test(name);
 }
+
+/** True of a name that one of the globs matches. */
+export function anyGlob(globs: readonly string[]): (name: string) => boolean {
+  const matchers = globs.map(globMatcher);
+  return (name) => matchers.some((matches) => matches(name));
+}
+
 export const isGlob = (text: string): boolean => /[*?]/.test(text);
 
 /** `--subject`, repeatable. */

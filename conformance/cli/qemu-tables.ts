@@ -8,7 +8,7 @@ import { askOverview } from '../import/qemu-expansion.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { evidenceName, type PairEvidence, pairEvidence } from '../subjects/qemu/evidence.js';
 import type { QemuPair } from '../subjects/qemu/tables.js';
-import { globMatcher } from './options.js';
+import { anyGlob, globMatcher } from './options.js';
 import { progressLine } from './progress.js';
 
 /** All that one QEMU showed. */
@@ -19,15 +19,15 @@ export interface SeenTables extends Confirmation {
   readonly seconds: number;
 }
 
-/** `globs`: over the machine types of this QEMU. Throws `InputError` where one matches none, or where the definitions do not have one. */
+/** `globs`: over the machine types of this QEMU, and their models. Throws `InputError` where one matches none, or where the definitions do not have one. */
 export async function seeTables(
   launcher: QemuLauncher,
-  globs: readonly string[],
+  globs: { readonly machines: readonly string[]; readonly models: readonly string[] },
   definitions: Definitions,
   workers: number,
 ): Promise<SeenTables> {
   const has = await askOverview(launcher);
-  const machines = globs.flatMap((glob) => {
+  const machines = globs.machines.flatMap((glob) => {
     const found = has.machines.filter(globMatcher(glob));
     if (found.length === 0) throw unknownName('machine type', glob, has.machines);
     return found;
@@ -35,7 +35,7 @@ export async function seeTables(
   const models = new Set(has.models);
   const pairs = machines.flatMap((machine): QemuPair[] =>
     listModels(machine, definitions)
-      .filter(({ name }) => models.has(name))
+      .filter(({ name }) => models.has(name) && anyGlob(globs.models)(name))
       .map(({ name }) => ({ machine, cpu: name })),
   );
   return collect(launcher, machines, pairs, { definitions, workers });

@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Definitions } from '../../corpora/definitions.js';
 import { msrContractText } from '../../corpora/msr-contracts.js';
+import { packageFile } from '../../corpora/package-root.js';
 import { freezeMsrsOf } from '../contracts/freeze-msrs.js';
 import { ACME, ForeignRepository } from '../gate/foreign-repository.js';
 import type { ChecklistItem } from '../qualify/checklist.js';
@@ -10,7 +11,8 @@ import type { Qualification } from '../qualify/summary.js';
 import { runCli } from './run-cli.js';
 
 t.setTimeout(600_000);
-const qualify = (...args: string[]) => runCli(['qualify', ...args]);
+const work = t.testdir();
+const qualify = (...args: string[]) => runCli(['qualify', ...args], { cwd: work });
 
 const HOSTS = ['--host', 'recorded:EPYC-Genoa/6.12', '--host', 'recorded:EPYC-Genoa/5.10'];
 const itemOf = ({ items }: Qualification, id: string): ChecklistItem => items.find((one) => one.id === id)!;
@@ -47,6 +49,9 @@ void t.test(
     );
     t.equal(itemOf(summary, 'predecessor-moves').outcome, 'open');
     t.same(JSON.parse(readFileSync(file, 'utf8')), summary);
+    const log = join(work, 'guest-abi-results/run-qualify.jsonl');
+    const again = await qualify('--machine', 'pc-i440fx-2.3', '--cpu', 'Nehalem', ...HOSTS, '--resume', log, '--json');
+    t.same(itemOf(JSON.parse(again.stdout), 'runs'), runs, 'gone on with, nothing is left to run');
 
     const kept = await qualify('--check', file);
     t.equal(kept.code, 3, 'what was signed off is that it is incomplete');
@@ -120,6 +125,26 @@ void t.test("a machine type of one's own: not frozen, differences that nothing e
   t.equal(itemOf(odd, 'predecessor').outcome, 'failed', 'another release is its word, and no compat entry says so');
 });
 
+void t.test("README: a machine type of one's own with the models that it promises", async (t) => {
+  const folder = t.testdir();
+  const abi = join(folder, 'abi');
+  cpSync(packageFile('docs/examples/acme'), abi, { recursive: true });
+  const both = ['--machine', 'pc-acme-1.0', '--machine', 'pc-acme-2.0'];
+  t.match(await runCli(['freeze', '--corpora', abi, ...both, '--cpu', 'kvm64']), {
+    code: 0,
+    stdout: /2 contract files/,
+  });
+  const run = await qualify('--corpora', abi, '--machine', 'pc-acme-2.0', '--host', 'recorded:rich/6.12', '--json');
+  const summary = JSON.parse(run.stdout) as Qualification;
+  t.match(itemOf(summary, 'models'), { outcome: 'passed', evidence: ['1 of 1 models', /others are not frozen/] });
+  for (const id of ['contracts', 'predecessor', 'names', 'kernels']) t.equal(itemOf(summary, id).outcome, 'passed', id);
+  t.match(itemOf(summary, 'runs').evidence.join(), /; 1\d on recorded hosts/, 'in both shapes');
+
+  await runCli(['freeze', '--corpora', abi, '--machine', 'pc-acme-1.0', '--cpu', 'qemu64']);
+  const lost = JSON.parse((await qualify('--corpora', abi, '--machine', 'pc-acme-2.0', '--json')).stdout);
+  t.match(itemOf(lost, 'contracts').problems, ['qemu64 has a contract on pc-acme-1.0 and none here']);
+});
+
 void t.test('bad input', async (t) => {
   const folder = t.testdir();
   const cases: [string[], RegExp][] = [
@@ -129,8 +154,10 @@ void t.test('bad input', async (t) => {
     [['--machine', 'pc-i440fx-2.3', '--host', 'mars'], /unknown host 'mars'/],
     [['--check', '/nowhere'], /cannot read \/nowhere: ENOENT/],
     [['--check', join(folder, 'x.json')], /x\.json: not JSON/],
+    [['--check', join(folder, 'made.json')], /made\.json: version: /],
   ];
   writeFileSync(join(folder, 'x.json'), '{');
+  writeFileSync(join(folder, 'made.json'), '{"schema":"guest-abi/qualification/1","machine":"pc-i440fx-2.3"}');
   for (const [args, wanted] of cases) {
     const { code, stderr, stdout } = await qualify(...args);
     t.equal(code, 2, args.join(' '));
@@ -146,5 +173,5 @@ void t.test('bad input', async (t) => {
     join(folder, 'no/such/file'),
   );
   t.equal(unwritable.code, 3);
-  t.same(readdirSync(folder), ['x.json']);
+  t.same(readdirSync(folder), ['made.json', 'x.json']);
 });

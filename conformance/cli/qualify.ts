@@ -1,4 +1,5 @@
 /** `qualify`: runs what a new machine type must show, prints the checklist and writes the summary. */
+import type { Definitions } from '../../corpora/definitions.js';
 import { EXIT, type ExitCode } from '../../corpora/errors.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
@@ -9,19 +10,22 @@ import type { ChecklistItem, QualifyVerdict } from '../qualify/checklist.js';
 import { qualify } from '../qualify/qualify.js';
 import { type Qualification, staleness } from '../qualify/summary.js';
 import type { Cell } from '../run/cell.js';
-import { runCells } from '../run/runner.js';
+import { LogWriter } from '../run/log-writer.js';
 import { openHosts } from './hosts.js';
 import { readInputText } from './input-text.js';
-import { globMatcher } from './options.js';
-import { type CommonOptions, print, printJson } from './output.js';
+import { anyGlob, globMatcher } from './options.js';
+import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
-import { progressLine } from './progress.js';
+import { loggedOptions, runLogged, runOptions } from './verify.js';
 
 export interface QualifyOptions extends CommonOptions {
   readonly machine?: string;
   readonly cpu?: readonly string[];
   readonly host?: readonly string[];
   readonly jobs: number;
+  readonly acceptNotRun?: readonly string[];
+  readonly log?: string;
+  readonly resume?: string;
   readonly out?: string;
   readonly check?: string;
 }
@@ -36,12 +40,13 @@ const EXITS: Readonly<Record<QualifyVerdict, ExitCode>> = {
 export async function qualifyMachine(options: QualifyOptions & { readonly machine: string }): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
   definitions.machine(options.machine);
-  const globs = options.cpu?.map(globMatcher);
+  const { cpu, acceptNotRun = [] } = options;
   await using opened = await openHosts(options.host ?? []);
   const summary = await qualify({
     ...{ machine: options.machine, definitions, hosts: opened.hosts, kernels: await supportedKernels() },
-    ...(globs ? { wanted: (model: string) => globs.some((matches) => matches(model)) } : {}),
-    run: (cells) => runAll(cells, options.jobs, definitions),
+    ...(cpu ? { wanted: anyGlob(cpu) } : {}),
+    notRun: acceptNotRun.map((glob) => ({ glob, matches: globMatcher(glob) })),
+    run: (cells) => runAll(cells, options, definitions),
   });
   if (options.out) writeFileWhole(options.out, [Buffer.from(`${JSON.stringify(summary, null, 1)}\n`)]);
   if (options.json) print(JSON.stringify(summary, null, 1));
@@ -70,21 +75,18 @@ async function supportedKernels(): Promise<NamedHost[]> {
   return opened.map(({ name, host }) => ({ id: `${RECORDED}${name}`, host }));
 }
 
+/** Results go to a log as they come, so that a long run can be cut and gone on with. */
 async function runAll(
   cells: readonly Cell[],
-  jobs: number,
-  definitions: ReturnType<typeof definitionsOf>,
-): Promise<CellResult[]> {
-  const progress = progressLine();
-  const results: CellResult[] = [];
-  const onStart = (name: string): void => progress.update(`${results.length}/${cells.length} ${name}`);
-  try {
-    const options = { allowAltered: false, forceFeatures: false, jobs, definitions };
-    for await (const { result } of runCells(cells, options, onStart)) results.push(result);
-  } finally {
-    progress.end();
-  }
-  return results;
+  { jobs, log, resume, corpora }: QualifyOptions,
+  definitions: Definitions,
+): Promise<readonly CellResult[]> {
+  if (cells.length === 0) return [];
+  const logged = loggedOptions(corpora ? { corpora } : {});
+  const writer = resume ? LogWriter.resume(logged, resume) : LogWriter.create(logged, log, { suffix: 'qualify' });
+  warn(`log: ${writer.file}`);
+  const ran = await runLogged(cells, { ...runOptions({}), jobs, definitions }, writer);
+  return ran.cells;
 }
 
 const MARKS: Readonly<Record<ChecklistItem['outcome'], string>> = { passed: 'yes ', failed: 'NO  ', open: 'open' };

@@ -4,7 +4,6 @@ import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { type CellResult, SCENARIOS, type Scenario } from '../../corpora/verdict.js';
 import { jsonReport } from '../../reports/json.js';
 import {
-  type CellKey,
   type Conclusion,
   cellKey,
   conclude,
@@ -13,7 +12,7 @@ import {
   type ResultLog,
 } from '../../reports/result-log.js';
 import { textReport } from '../../reports/text.js';
-import { type Cell, cellName, cellsOf, shard, subjectOf } from '../run/cell.js';
+import { type Cell, cellName, cellsOf, keyOf, shard } from '../run/cell.js';
 import { LogWriter, readLogOf } from '../run/log-writer.js';
 import { predict } from '../run/predict.js';
 import { type RunOptions, runCells } from '../run/runner.js';
@@ -102,7 +101,7 @@ export const loggedOptions = (options: Pick<VerifyOptions, 'allowAltered' | 'for
 /** Throws `InputError` `nothing-to-compare` where the log holds none of the cells. */
 function requireCommonCell(before: readonly CellResult[], cells: readonly Cell[], file: string): void {
   const known = new Set(before.map(cellKey));
-  if (cells.some((cell) => known.has(cellKey(resultKey(cell))))) return;
+  if (cells.some((cell) => known.has(cellKey(keyOf(cell))))) return;
   throw new InputError('nothing-to-compare', `${file} holds none of the ${cells.length} cells of this run`, {
     given: file,
   });
@@ -111,7 +110,7 @@ function requireCommonCell(before: readonly CellResult[], cells: readonly Cell[]
 /** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */
 export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {
   const done = new Set(writer.done.map(cellKey));
-  const waiting = cells.filter((cell) => !done.has(cellKey({ ...cell, ...resultKey(cell) })));
+  const waiting = cells.filter((cell) => !done.has(cellKey({ ...cell, ...keyOf(cell) })));
   for (const host of new Set(cells.flatMap((cell) => cell.hosts))) writer.host(host.summary);
   const results = [...writer.done];
   const progress = progressLine();
@@ -141,23 +140,15 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
   };
 }
 
-const resultKey = (cell: Cell): CellKey => ({
-  pair: cell.identity.pair,
-  smp: cell.smp,
-  subject: subjectOf(cell),
-  hosts: cell.hosts.map((host) => host.summary.id),
-  scenario: cell.scenario,
-});
-
 /** Results in the order of their cells, whatever order they ended in; those of other cells (a resumed log) first. */
 function inOrder(cells: readonly Cell[], results: readonly LoggedCell[]): LoggedCell[] {
-  const place = new Map(cells.map((cell, i) => [cellKey(resultKey(cell)), i]));
+  const place = new Map(cells.map((cell, i) => [cellKey(keyOf(cell)), i]));
   const at = (result: LoggedCell): number => place.get(cellKey(result)) ?? -1;
   return [...results].sort((a, b) => at(a) - at(b));
 }
 
 function list(cells: readonly Cell[], options: RunOptions, json: boolean): ExitCode {
-  const listed = cells.map((cell) => ({ ...resultKey(cell), predicted: predict(cell, options).verdict }));
+  const listed = cells.map((cell) => ({ ...keyOf(cell), predicted: predict(cell, options).verdict }));
   if (json) printJson('cells', { cells: listed });
   else print(cells.map((cell, i) => `${cellName(cell)}: ${listed[i]!.predicted}`).join('\n'));
   return EXIT.holds;

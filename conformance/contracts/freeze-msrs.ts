@@ -5,10 +5,14 @@ import { msrEffects } from '../../reference-vmm/cpu-model/msr-effects.js';
 import { listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 
 /** MSR contract files, by model, after freezing machine types, in the order given. Throws `InputError` (`contract-exists`) where a frozen value would change. */
-export function freezeMsrsOf(machines: readonly string[], definitions: Definitions): Map<string, MsrContractFile> {
+export function freezeMsrsOf(
+  machines: readonly string[],
+  definitions: Definitions,
+  wanted: (model: string) => boolean = () => true,
+): Map<string, MsrContractFile> {
   const files = new Map<string, MsrContractFile>();
   for (const machine of machines)
-    for (const { name, version } of listModels(machine, definitions)) {
+    for (const { name, version } of listModels(machine, definitions).filter((one) => wanted(one.name))) {
       const model = version.replace(/-v\d+$/, '');
       const before = files.get(model) ?? (definitions.msrContracts(model) as MsrContractFile | undefined);
       const file = before ?? { schema: 'guest-abi/msr-contract/1', model, tables: [] };

@@ -21,10 +21,11 @@ export function pairsToFreeze(
   machine: string,
   definitions: Definitions,
   sources: readonly (EvidenceSource | Confirmation)[],
+  wanted: (model: string) => boolean = () => true,
 ): Map<string, FrozenPair[]> {
   const files = new Map<string, FrozenPair[]>();
   if (definitions.machine(machine).follows) return files;
-  for (const { name, version } of listModels(machine, definitions)) {
+  for (const { name, version } of listModels(machine, definitions).filter((one) => wanted(one.name))) {
     const file = fileOf(version);
     files.set(file, [...(files.get(file) ?? []), frozenPair(machine, name, definitions, sources)]);
   }
@@ -52,10 +53,11 @@ export function freezeMachines(
   machines: readonly string[],
   definitions: Definitions,
   sources: readonly (EvidenceSource | Confirmation)[],
+  wanted?: (model: string) => boolean,
 ): Map<string, ContractFile> {
   const files = new Map<string, ContractFile>();
   for (const machine of machines) {
-    for (const [model, pairs] of pairsToFreeze(machine, definitions, sources)) {
+    for (const [model, pairs] of pairsToFreeze(machine, definitions, sources, wanted)) {
       const before =
         files.get(model) ?? (definitions.contracts(model) as ContractFile | undefined) ?? emptyContract(model);
       files.set(model, withDisagreements(freeze(before, pairs), pairs, definitions));

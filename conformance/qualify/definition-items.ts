@@ -28,10 +28,25 @@ function pairOf({ machine, definitions, resolved }: Subject, model: string): Res
   return pair;
 }
 
+/** One model for each CPU that the models show: names that stand for others show theirs. Real names come before those. */
+export function distinctModels(subject: Subject): string[] {
+  const real = new Set(realModels(subject.machine, subject.definitions));
+  const realFirst = [...subject.models].sort((a, b) => Number(real.has(b)) - Number(real.has(a)));
+  const byCpu = new Map<string, string>();
+  for (const model of realFirst) {
+    const { tables, identities } = pairOf(subject, model);
+    const cpu = JSON.stringify([tables, identities[CONTRACT_SHAPES[0]].msrs], bigintAsText);
+    if (!byCpu.has(cpu)) byCpu.set(cpu, model);
+  }
+  return [...byCpu.values()];
+}
+
+const bigintAsText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? `${value}` : value);
+
 /** Contracts complete, frozen, and what the definitions resolve to. */
-export function contractsItem(subject: Subject): ChecklistItem {
+export function contractsItem(subject: Subject, predecessor: string | null): ChecklistItem {
   const { machine, models, definitions } = subject;
-  const problems: string[] = [];
+  const problems = lostModels(subject, predecessor);
   let [tables, proven] = [0, 0];
   for (const model of models) {
     for (const smp of CONTRACT_SHAPES) {
@@ -55,6 +70,19 @@ export function contractsItem(subject: Subject): ChecklistItem {
     [evidence],
     problems,
   );
+}
+
+/** A model that the predecessor promises is promised on. */
+function lostModels({ machine, models, definitions }: Subject, predecessor: string | null): string[] {
+  if (predecessor === null) return [];
+  return listModels(machine, definitions)
+    .map(({ name }) => name)
+    .filter((name) => !models.includes(name) && isFrozen(predecessor, name) && !isFrozen(machine, name))
+    .map((name) => `${name} has a contract on ${predecessor} and none here`);
+
+  function isFrozen(on: string, model: string): boolean {
+    return contractOf(`${on}/${model}`, CONTRACT_SHAPES[0], definitions) !== undefined;
+  }
 }
 
 /** The MSRs of a pair are of its contract as its tables are. */
@@ -101,7 +129,7 @@ export function kernelsItem(
   const known = new Set(predecessor === null ? [] : listModels(predecessor, definitions).map(({ name }) => name));
   const added = new Map<string, string[]>();
   const old = new Map<string, string[]>();
-  for (const model of realModels(machine, definitions).filter((name) => subject.models.includes(name))) {
+  for (const model of distinctModels(subject)) {
     const before = new Set(known.has(model) ? lacking(predecessor!, model) : []);
     for (const one of lacking(machine, model)) {
       const list = before.has(one) ? old : added;

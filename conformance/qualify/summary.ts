@@ -1,6 +1,7 @@
 /** The summary that a release process keeps: what was shown, of which files, under one digest. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { z } from 'zod';
 import { canonical } from '../../corpora/canonical.js';
 import type { Definitions } from '../../corpora/definitions.js';
 import { InputError } from '../../corpora/errors.js';
@@ -24,6 +25,24 @@ export interface Qualification {
   /** SHA-256 of everything above, in canonical form. */
   readonly digest: string;
 }
+
+const digestText = z.string().regex(/^[0-9a-f]{64}$/);
+const qualificationSchema = z.object({
+  ...{ schema: z.literal(QUALIFICATION_SCHEMA), version: z.string(), machine: z.string() },
+  ...{ predecessor: z.string().nullable(), models: z.array(z.string()) },
+  verdict: z.enum(['qualified', 'not-qualified', 'incomplete']),
+  items: z.array(
+    z.object({
+      ...{ id: z.string(), title: z.string(), outcome: z.enum(['passed', 'failed', 'open']) },
+      ...{ evidence: z.array(z.string()), problems: z.array(z.string()) },
+    }),
+  ),
+  hosts: z.array(
+    z.object({ id: z.string(), kernel: z.string(), module: z.string(), cpu: z.string(), note: z.string() }),
+  ),
+  corpora: z.record(z.string(), digestText),
+  digest: digestText,
+});
 
 const sha256 = (text: string | Buffer): string => createHash('sha256').update(text).digest('hex');
 
@@ -71,9 +90,13 @@ export function staleness(text: string, file: string, definitions: Definitions):
   }
   if ((value as { schema?: unknown } | null)?.schema !== QUALIFICATION_SCHEMA)
     throw bad(`no '${QUALIFICATION_SCHEMA}'`);
+  const parsed = qualificationSchema.safeParse(value);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw bad(`${issue!.path.join('.')}: ${issue!.message}`);
+  }
   const kept = value as Qualification;
   const { digest, ...content } = kept;
-  // What was written under this digest has its form.
   if (digest !== sha256(canonical(content))) throw bad('its content is not what was signed off: the digest is another');
   const now = corporaDigests(kept.machine, kept.predecessor, definitions);
   return [...new Set([...Object.keys(kept.corpora), ...Object.keys(now)])]

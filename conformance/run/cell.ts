@@ -1,6 +1,7 @@
 /** Cells to run: pair x SMP shape x subject x host path x scenario, in a fixed order that shards can split. */
 import type { CpuIdentity } from '../../corpora/identity.js';
 import type { Scenario } from '../../corpora/verdict.js';
+import type { CellKey } from '../../reports/result-log.js';
 import type { Host } from '../hosts/host.js';
 import { REFERENCE } from '../subjects/subject.js';
 
@@ -20,6 +21,15 @@ export const subjectOf = ({ hosts }: Pick<Cell, 'hosts'>): string =>
 /** What names a cell in logs: `pc-i440fx-2.3/Nehalem smp 1 on local: boot`. */
 export const cellName = (cell: Cell): string =>
   `${cell.identity.pair} smp ${cell.smp}${cell.hosts[0]!.subject ? ` under ${subjectOf(cell)}` : ''} on ${cell.hosts.map((host) => host.summary.id).join(' > ')}: ${cell.scenario}`;
+
+/** What names the cell in logs, for `cellKey`. */
+export const keyOf = (cell: Cell): CellKey => ({
+  pair: cell.identity.pair,
+  smp: cell.smp,
+  subject: subjectOf(cell),
+  hosts: cell.hosts.map((host) => host.summary.id),
+  scenario: cell.scenario,
+});
 
 /** A pair to make cells of. */
 export interface CellPair {

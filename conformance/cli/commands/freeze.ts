@@ -8,6 +8,11 @@ export const freezeCommand = (): Command =>
     .description('write contracts of a new machine type; what is frozen stays')
     .requiredOption('--machine <name>', 'machine type (repeatable)', collect)
     .option(
+      '--cpu <model>',
+      'only these models, globs allowed (repeatable): what is not frozen is not promised',
+      collect,
+    )
+    .option(
       '--from <qemu>',
       'qemu:BINARY or qemu-11.1: boot every pair under it first (globs in --machine go over its machine types)',
     )

@@ -11,6 +11,13 @@ export const qualifyCommand = (): Command =>
     .option('--cpu <model>', 'only these models, globs allowed (repeatable)', collect)
     .option('--host <host>', 'host to run on (repeatable); recorded ones never qualify', collect)
     .option('--jobs <n>', 'cells at a time', wholeNumber('--jobs', 1), 2)
+    .option(
+      '--accept-not-run <model>',
+      'models that need not be seen running, globs allowed (repeatable): the summary names them',
+      collect,
+    )
+    .option('--log <file>', 'where results go as they come (default guest-abi-results/run-qualify.jsonl)')
+    .option('--resume <log>', 'go on with a log; cells in it are not run again')
     .option('--out <file>', 'write the summary there')
     .option('--check <file>', 'is this summary what was signed off, and of these corpora?')
     .action(async (options: QualifyOptions) => {
