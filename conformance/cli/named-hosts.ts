@@ -2,18 +2,22 @@
 import { RECORDED } from '../../reports/result-log.js';
 import type { NamedHost } from '../hosts/questions/named-host.js';
 import { openHosts } from './hosts.js';
+import { globMatcher, isGlob } from './options.js';
 
 /** A glob gives several hosts. Throws as `openHosts` and `openCapture` do. */
 export async function namedHosts(names: readonly string[]): Promise<NamedHost[]> {
   const hosts: NamedHost[] = [];
-  for (const name of names) hosts.push(...(name.startsWith(RECORDED) ? [await recorded(name)] : await running(name)));
+  for (const name of names) hosts.push(...(name.startsWith(RECORDED) ? await recorded(name) : await running(name)));
   return hosts;
 }
 
-async function recorded(given: string): Promise<NamedHost> {
-  const { openCapture } = await import('../hosts/recorded/open-capture.js');
-  const { name, host } = await openCapture(given.slice(RECORDED.length));
-  return { id: `${RECORDED}${name}`, host };
+/** A file, a capture of the package, or by a glob such as `recorded:EPYC*` all of the package that it fits. */
+async function recorded(given: string): Promise<NamedHost[]> {
+  const { committedCaptures, openCapture } = await import('../hosts/recorded/open-capture.js');
+  const wanted = given.slice(RECORDED.length);
+  const fitting = isGlob(wanted) ? committedCaptures().filter(globMatcher(wanted)) : [];
+  const captures = await Promise.all((fitting.length ? fitting : [wanted]).map(openCapture));
+  return captures.map(({ name, host }) => ({ id: `${RECORDED}${name}`, host }));
 }
 
 async function running(name: string): Promise<NamedHost[]> {

@@ -11,7 +11,7 @@ export type AtHost =
   | { readonly refused: true }
   | { readonly identity: CpuIdentity; readonly facts: Readonly<Record<string, unknown>> };
 
-/** `check` warns on stderr of what it filters; `enforce` prints what is missing. */
+/** `check` warns on stderr of what it filters; `enforce` prints what is missing. A CPU that follows its host is told on stderr too. */
 export async function resolveAtHost(
   name: string,
   { machine, cpu, smp }: PairRequest,
@@ -22,6 +22,8 @@ export async function resolveAtHost(
   const { id, host } = named!;
   const found = resolveOnHost({ machine, cpu, smp, definitions, host });
   const facts = factsOf(id, found);
+  if (!found.migrationSafe && found.lacks.reasons.length === 0)
+    warn(`${found.pair} on ${id}: not migration-safe, another host gives another CPU`);
   if (found.lacks.reasons.length === 0) return { identity: found.identity, facts };
   if (found.mode === 'enforce') {
     if (options.json) printJson('resolve', { pair: found.pair, ...facts, refused: true });

@@ -1,8 +1,8 @@
 /** Where the ground truth stands beside a checkout, for the tests that can use it. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { packageFile } from '../../corpora/package-root.js';
-import { Release, type ReleaseDump } from './release.js';
+import { compareVersions, Release, type ReleaseDump } from './release.js';
 
 const FOLDER = packageFile('../shared/ground-truth');
 
@@ -11,9 +11,10 @@ export const withoutGroundTruth: string | false = existsSync(FOLDER)
   ? false
   : 'no ground truth beside this checkout (../shared/ground-truth)';
 
+const read = <T>(file: string): T => JSON.parse(gunzipSync(readFileSync(file)).toString('utf8')) as T;
+
 /** A gzip'd JSON file of the ground truth. */
-export const groundTruth = <T>(path: string): T =>
-  JSON.parse(gunzipSync(readFileSync(`${FOLDER}/${path}`)).toString('utf8')) as T;
+export const groundTruth = <T>(path: string): T => read<T>(`${FOLDER}/${path}`);
 
 export const PROPERTY_RELEASES = ['5.2', '7.2', '10.0', '11.1'] as const;
 
@@ -26,6 +27,18 @@ export interface KvmTables {
   readonly tables: Readonly<Record<string, readonly (readonly string[])[]>>;
 }
 
-export const TABLE_RELEASES = ['5.2', '10.0'] as const;
+/** `<release>.json.gz` each; GUEST_ABI_KVM_TABLES names another folder of them. */
+const TABLES = process.env.GUEST_ABI_KVM_TABLES ?? `${FOLDER}/qemu-kvm-tables`;
 
-export const tablesOf = (name: string): KvmTables => groundTruth<KvmTables>(`qemu-kvm-tables/${name}.json.gz`);
+/** Reason to skip, or false. */
+export const withoutTables: string | false = existsSync(TABLES) ? false : `no ground truth in ${TABLES}`;
+
+const RELEASE_FILE = /^(\d+\.\d+)\.json\.gz$/;
+
+/** Every release that there are tables of, oldest first. */
+export const tableReleases = (): string[] =>
+  readdirSync(TABLES)
+    .flatMap((name) => RELEASE_FILE.exec(name)?.[1] ?? [])
+    .sort(compareVersions);
+
+export const tablesOf = (name: string): KvmTables => read<KvmTables>(`${TABLES}/${name}.json.gz`);

@@ -1,12 +1,18 @@
+/** Every table that a QEMU was seen to hand to KVM, against what its pair resolves to; for other releases: GUEST_ABI_KVM_TABLES. */
 import t from 'tap';
 import { type CpuidRow, fieldName, REGISTERS } from '../../corpora/cpuid.js';
+import { GuestAbiError } from '../../corpora/errors.js';
 import { parseSmp } from '../../corpora/smp.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
-import { TABLE_RELEASES, tablesOf, withoutGroundTruth } from './ground-truth.js';
+import { type KvmTables, tableReleases, tablesOf, withoutTables } from './ground-truth.js';
+
+t.setTimeout(600_000);
 
 /** Leaf 0xD follows the host that the tables were taken on. */
 const HOST_LEAF = 0xd;
 const TIMING_LEAF = '40000010';
+
+type Rows = KvmTables['tables'][string];
 
 const number = (text: string): number => Number.parseInt(text, 16);
 const keyOf = (leaf: number, subleaf: number | null): string => `${leaf}.${subleaf}`;
@@ -21,7 +27,7 @@ const rowOf = ([leaf, subleaf, eax, ebx, ecx, edx]: readonly string[]): CpuidRow
 });
 
 /** The frequency that QEMU showed is the host's; it is pinned to that. */
-function frequencyOf(rows: readonly (readonly string[])[]): string {
+function frequencyOf(rows: Rows): string {
   const timing = rows.find(([leaf]) => leaf === TIMING_LEAF);
   return timing ? `,tsc-frequency=${number(timing[2]!) * 1000}` : '';
 }
@@ -45,28 +51,39 @@ function differences(expected: readonly CpuidRow[], resolved: readonly CpuidRow[
   return wrong;
 }
 
-for (const release of TABLE_RELEASES) {
-  void t.test(
-    `every table is what QEMU ${release} hands to KVM_SET_CPUID2`,
-    { skip: withoutGroundTruth },
-    async (t) => {
+const outsideD = (rows: readonly CpuidRow[]): CpuidRow[] => rows.filter(({ leaf }) => leaf !== HOST_LEAF);
+
+/** What one table says otherwise than its pair; a pair that cannot be resolved is a finding too. */
+function findings(pair: { machine: string; model: string; smp: string }, release: string, rows: Rows): string[] {
+  const { machine, model, smp } = pair;
+  const cpu = `${model},x-force-features=on${frequencyOf(rows)}`;
+  try {
+    const { vcpus } = resolve({ machine, cpu, smp: parseSmp(smp), release });
+    return differences(outsideD(rows.map(rowOf)), outsideD(vcpus[0]!.cpuid.rows));
+  } catch (error) {
+    if (!(error instanceof GuestAbiError)) throw error;
+    return [error.message];
+  }
+}
+
+if (withoutTables) t.plan(0, withoutTables);
+else {
+  for (const release of tableReleases()) {
+    void t.test(`every table is what QEMU ${release} hands to KVM_SET_CPUID2`, async (t) => {
       const { pairs, tables } = tablesOf(release);
       const wrong: string[] = [];
       let compared = 0;
       for (const [machine, models] of Object.entries(pairs)) {
         for (const [model, shapes] of Object.entries(models)) {
           for (const [smp, hash] of Object.entries(shapes)) {
-            const cpu = `${model},x-force-features=on${frequencyOf(tables[hash]!)}`;
-            const { vcpus } = resolve({ machine, cpu, smp: parseSmp(smp), release });
-            const outsideD = (rows: readonly CpuidRow[]): CpuidRow[] => rows.filter(({ leaf }) => leaf !== HOST_LEAF);
-            const found = differences(outsideD(tables[hash]!.map(rowOf)), outsideD(vcpus[0]!.cpuid.rows));
+            const found = findings({ machine, model, smp }, release, tables[hash] ?? []);
             for (const one of found) wrong.push(`${machine}/${model} ${smp} ${one}`);
             compared += 1;
           }
         }
       }
-      t.same(wrong.slice(0, 20), []);
-      t.ok(compared > 2500, `${compared} tables`);
-    },
-  );
+      t.same(wrong.slice(0, 20), [], `${compared} tables, ${wrong.length} findings`);
+      t.ok(compared > 0);
+    });
+  }
 }
