@@ -5,9 +5,16 @@ import type { MsrValue, VcpuIdentity } from '../corpora/identity.js';
 import { msrLabel } from '../corpora/msrs.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import { derivedTable, POWER_ON } from './cpu-model/derived.js';
-import { alterations, type FeatureNamer, shortfallNames, shortfallReasons } from './cpu-model/differences.js';
+import {
+  alterations,
+  type FeatureNamer,
+  type ReasonPlace,
+  shortfallNames,
+  shortfallReasons,
+} from './cpu-model/differences.js';
 import { msrsOf } from './cpu-model/msrs.js';
 import { type Shortfall, shortfalls } from './cpu-model/offered.js';
+import { encodeCpuid2 } from './kvm/codec.js';
 import type { Vcpu } from './kvm/kvm.js';
 import { KvmError } from './kvm/kvm-error.js';
 import { type MsrRefusal, setMsrs } from './snapshot/vcpu-state.js';
@@ -64,7 +71,7 @@ export function realize(
     return { reasons: [...reasons, refusal], altered: [], forced, absentMsrs: [], readBack: null };
   }
   const readBack = vcpu.getCpuid2();
-  const changes = alterations(derivedTable(cpuid, POWER_ON), readBack, place);
+  const changes = kernelChanges(cpuid, readBack, place);
   const unset = setMsrs(vcpu, msrs, index, step);
   const forceableMsrs = msrsOfShortfalls(forceable, cpuid, features);
   const absent = unset.filter(
@@ -77,6 +84,22 @@ export function realize(
     absentMsrs: absent.map(({ msr }) => msr.index),
     readBack,
   };
+}
+
+/** By the namer, then by what was given, what came back, and where: a kernel that changes tables changes those of most pairs alike. */
+const knownChanges = new WeakMap<FeatureNamer, Map<string, readonly Reason[]>>();
+const KEPT = 1000;
+
+/** SET minus GET. */
+function kernelChanges(cpuid: CpuidTable, readBack: CpuidTable, place: ReasonPlace): readonly Reason[] {
+  const known = knownChanges.get(place.nameOf) ?? new Map<string, readonly Reason[]>();
+  knownChanges.set(place.nameOf, known);
+  const bytes = [cpuid, readBack].map((table) => Buffer.from(encodeCpuid2(table).buffer).toString('latin1'));
+  const key = [place.step, place.vcpu, ...bytes].join();
+  const changes = known.get(key) ?? alterations(derivedTable(cpuid, POWER_ON), readBack, place);
+  if (known.size >= KEPT) known.clear();
+  known.set(key, changes);
+  return changes;
 }
 
 const APIC = 1 << 9;
