@@ -4,10 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
-import { MachineError } from '../../corpora/errors.js';
+import { GuestAbiError, MachineError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
 import { encodeProbeRequest } from '../../corpora/probe-abi.js';
 import { probeImagePath } from '../../guest-probes/images.js';
+import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { LiveMachine } from '../../reference-vmm/live-machine.js';
@@ -68,20 +69,32 @@ const ROUNDS = 5;
 
 export const snapshots: Measurement = {
   name: 'snapshots',
-  rows: async () => (await snapshotBench(ROUNDS)).flatMap(rowsOf),
+  rows: async () => {
+    const rows: Row[] = [];
+    for (const accel of ['tcg', 'kvm'] as const)
+      try {
+        const measured = (await snapshotBench(ROUNDS, SIZES, accel)).flatMap((row) => rowsOf(row, accel));
+        // What is of ours alone stands there once.
+        rows.push(...measured.filter(({ id }) => !rows.some((row) => row.id === id)));
+      } catch (error) {
+        if (!(error instanceof GuestAbiError)) throw error;
+        console.error(`bench: snapshots beside QEMU under ${accel}: ${error.message}`);
+      }
+    return rows;
+  },
 };
 
-function rowsOf({ memory, live, pause, restore, writing }: SnapshotRow): Row[] {
+function rowsOf({ memory, live, pause, restore, writing }: SnapshotRow, accel: Accelerator): Row[] {
   const beside = (id: string, what: string, { ours, qemu }: Beside): Row =>
     held(
       {
-        id: `${id}-${memory}`,
+        id: `${id}-${memory}-${accel}`,
         what: `${what} of ${memory} MiB`,
         unit: 'ms',
         value: ours,
         goal: { kind: 'at-most', value: 1 },
       },
-      `QEMU ${RELEASE} (TCG)`,
+      `QEMU ${RELEASE} (${accel})`,
       // QEMU counts whole milliseconds.
       { ...qemu, median: Math.max(qemu.median, 1) },
     );
@@ -109,7 +122,11 @@ function rowsOf({ memory, live, pause, restore, writing }: SnapshotRow): Row[] {
 }
 
 /** Rounds of both take turns. Throws `MachineError` `bench-no-qemu` where QEMU is not in the cache. */
-export async function snapshotBench(rounds: number, sizes: readonly number[] = SIZES): Promise<SnapshotRow[]> {
+export async function snapshotBench(
+  rounds: number,
+  sizes: readonly number[] = SIZES,
+  accel: Accelerator = 'tcg',
+): Promise<SnapshotRow[]> {
   const launcher = await cachedQemu(RELEASE);
   if (!launcher) throw new MachineError('bench-no-qemu', `QEMU ${RELEASE} is not in the cache: guest-abi lab setup`);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-bench-'));
@@ -120,7 +137,7 @@ export async function snapshotBench(rounds: number, sizes: readonly number[] = S
       const [ours, theirs]: [Times[], Times[]] = [[], []];
       for (let round = 0; round < rounds; round++) {
         ours.push(await saveAndRestore(reference, memory, folder));
-        theirs.push(await saveAndRestore(qemuSubject(launcher), memory, folder));
+        theirs.push(await saveAndRestore(qemuSubject(launcher, accel), memory, folder));
       }
       const beside = (part: keyof Times): Beside => ({
         ours: quartiles(ours.map((times) => times[part])),
@@ -145,9 +162,9 @@ const reference: Subject = {
   restore: (_, folder, file) => RunMachine.start(join(folder, 'ours.qmp'), ['--restore', file, '--lazy']),
 };
 
-const qemuSubject = (launcher: QemuLauncher): Subject => {
+const qemuSubject = (launcher: QemuLauncher, accel: Accelerator): Subject => {
   const machine = (memory: number, folder: string): string[] => [
-    ...['-accel', 'tcg', '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'],
+    ...['-accel', accel, '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'],
     ...['-kernel', probeImagePath('cpu-state'), '-initrd', `${folder}/request`],
   ];
   return {
