@@ -7,6 +7,7 @@ import { isBreak, type LoggedCell, parseLog, type ResultLog } from '../../report
 import type { Host } from '../hosts/host.js';
 import { writeBundle } from '../reproduce/bundle.js';
 import { bundleCell } from '../reproduce/bundle-cell.js';
+import { isTarName } from '../reproduce/bundle-tar.js';
 import { bundleDumps } from '../reproduce/two-dumps.js';
 import { REFERENCE } from '../subjects/subject.js';
 import { openHosts } from './hosts.js';
@@ -57,7 +58,7 @@ export async function bundle([first, second]: readonly string[], options: Bundle
         `${options.out}: ${titleOf(bundled)}: ${bundled.verdict}`,
         ...(minimisedFrom ? [`  made smaller: ${minimisedFrom}`] : []),
         `  ${reproduced === null ? 'its hosts are not at hand: not run again' : reproduced ? 'it showed again' : 'it did NOT show again'}`,
-        `  for a bug tracker: ${options.out}/REPORT.md; to see it again: guest-abi reproduce ${options.out}`,
+        `  for a bug tracker: ${options.out}${isTarName(options.out) ? ', in it REPORT.md' : '/REPORT.md'}; to see it again: guest-abi reproduce ${options.out}`,
       ].join('\n'),
     );
   return EXIT.holds;
@@ -68,7 +69,10 @@ function bundleTwo(first: string, text: string, second: string, { out, json }: B
   writeBundle(out, made.bundle, made.files);
   const many = made.files['differences.txt']!.split('\n').length - 1;
   if (json) printJson('bundled', { out, differences: many, files: Object.keys(made.files) });
-  else print(`${out}: ${first} and ${second}: ${many} differences; for a bug tracker: ${out}/REPORT.md`);
+  else
+    print(
+      `${out}: ${first} and ${second}: ${many} differences; for a bug tracker: ${out}${isTarName(out) ? ', in it REPORT.md' : '/REPORT.md'}`,
+    );
   return EXIT.holds;
 }
 

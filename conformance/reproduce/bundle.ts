@@ -1,12 +1,13 @@
 /** A bundle: a folder with all that it takes to run one failing cell again, or to read two dumps; every file under its digest. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, type Stats } from 'node:fs';
 import { dirname, isAbsolute, join, normalize } from 'node:path';
 import { z } from 'zod';
 import { InputError, MachineError } from '../../corpora/errors.js';
 import { SCENARIOS, VERDICTS } from '../../corpora/verdict.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
 import { reasonSchema } from '../hosts/agent/protocol.js';
+import { isTarName, packTar, unpackTar } from './bundle-tar.js';
 
 export const BUNDLE_SCHEMA = 'guest-abi/bundle/1';
 
@@ -64,11 +65,15 @@ export type BundleFiles = Readonly<Record<string, string>>;
 
 const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-/** Writes a new folder, whole or not at all. Throws `InputError` `bundle-exists`, `MachineError` where it cannot be written. */
+/** Writes a new folder, or a tar where its name ends so, whole or not at all. Throws `InputError` `bundle-exists`, `MachineError` where it cannot be written. */
 export function writeBundle<B extends Bundle>(folder: string, bundle: Omit<B, 'files'>, contents: BundleFiles): void {
   if (existsSync(folder)) throw new InputError('bundle-exists', `${folder} exists`, { given: folder });
   const digests = Object.fromEntries(Object.entries(contents).map(([path, text]) => [path, digestOf(text)]));
   const all = { ...contents, 'bundle.json': `${JSON.stringify({ ...bundle, files: digests }, null, 1)}\n` };
+  if (isTarName(folder)) {
+    writeFileWhole(folder, [packTar(all, folder)]);
+    return;
+  }
   const temporary = `${folder}.${process.pid}.tmp`;
   try {
     for (const [path, text] of Object.entries(all)) {
@@ -86,17 +91,61 @@ export function writeBundle<B extends Bundle>(folder: string, bundle: Omit<B, 'f
   }
 }
 
-/** Reads a bundle and holds every file to its digest. Throws `InputError` `bad-bundle`. */
-export function readBundle(folder: string): { readonly bundle: Bundle; readonly files: BundleFiles } {
-  const bad = (why: string, cause?: unknown): InputError =>
-    new InputError('bad-bundle', `${folder}: ${why}`, { given: folder, cause });
-  const read = (path: string): string => {
+type Reader = (path: string) => string;
+type Bad = (why: string, cause?: unknown) => InputError;
+
+/** Most bytes of all files of a bundle: dumps of sixteen vCPUs at every step of the longest life have a tenth. */
+const MOST_BYTES = 256 * 2 ** 20;
+
+/** Plain files only: no pipe that never ends, no link out of the folder. */
+function folderReader(folder: string, bad: Bad): Reader {
+  let left = MOST_BYTES;
+  return (path) => {
+    const file = join(folder, path);
     try {
-      return readFileSync(join(folder, path), 'utf8');
+      const { size } = plainFile(file);
+      left -= size;
+      if (left < 0) throw new RangeError(`more than ${MOST_BYTES} bytes`);
+      return readFileSync(file, 'utf8');
     } catch (error) {
+      if (error instanceof RangeError) throw bad(`${path}: ${error.message}`, error);
       throw bad(`no bundle: cannot read ${path}: ${(error as NodeJS.ErrnoException).code}`, error);
     }
   };
+}
+
+function plainFile(file: string): Stats {
+  const facts = lstatSync(file);
+  if (!facts.isFile()) throw new RangeError('not a plain file');
+  return facts;
+}
+
+/** Files beside the tar's `bundle.json`, at its root or in its one folder. */
+function tarReader(file: string, bad: Bad): Reader {
+  let files: Map<string, Buffer>;
+  try {
+    if (plainFile(file).size > MOST_BYTES) throw new RangeError(`more than ${MOST_BYTES} bytes`);
+    files = unpackTar(readFileSync(file), file, MOST_BYTES);
+  } catch (error) {
+    throw bad(
+      `no bundle: ${error instanceof RangeError ? error.message : (error as NodeJS.ErrnoException).code}`,
+      error,
+    );
+  }
+  const root =
+    [...files.keys()].find((path) => /^([^/]+\/)?bundle\.json$/.test(path))?.replace('bundle.json', '') ?? '';
+  return (path) => {
+    const bytes = files.get(`${root}${path}`);
+    if (!bytes) throw bad(`no bundle: it has no ${path}`);
+    return bytes.toString('utf8');
+  };
+}
+
+/** Reads a bundle, a folder or a tar, and holds every file to its digest. Throws `InputError` `bad-bundle`. */
+export function readBundle(folder: string): { readonly bundle: Bundle; readonly files: BundleFiles } {
+  const bad = (why: string, cause?: unknown): InputError =>
+    new InputError('bad-bundle', `${folder}: ${why}`, { given: folder, cause });
+  const read = isTarName(folder) ? tarReader(folder, bad) : folderReader(folder, bad);
   let value: unknown;
   try {
     value = JSON.parse(read('bundle.json'));

@@ -1,4 +1,5 @@
 /** Bundles of every kind: made of a log, written, read, and run again: the same where nothing was mended, fixed where it was. */
+import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -170,4 +171,20 @@ void t.test('two dumps of a user: what differs, told to people, and found again'
   t.match(await runCli(['reproduce', out]), { code: 1, stdout: /same: old\.txt and new\.txt/ });
   t.match(await runCli(['reproduce', out, '--host', 'local']), { code: 2, stderr: /nothing to run/ });
   t.notOk(existsSync(join(out, 'steps.json')));
+
+  for (const name of ['dumps.tar', 'dumps.tar.gz', 'by-tar.tgz']) {
+    const tar = join(folder, name);
+    if (name === 'by-tar.tgz') execFileSync('tar', ['czf', tar, '-C', folder, 'dumps']);
+    else t.match(await runCli(['bundle', a, b, '--out', tar]), { code: 0, stdout: /in it REPORT\.md/ });
+    t.same(readBundle(tar).files, readBundle(out).files, name);
+    const bytes = readFileSync(tar);
+    writeFileSync(tar, bytes.subarray(0, bytes.length / 2));
+    t.throws(() => readBundle(tar), { code: 'bad-bundle' }, `${name}, cut`);
+  }
+  t.match(await runCli(['bundle', a, b, '--out', join(folder, 'dumps.tar')]), { code: 2, stderr: /exists/ });
+  execFileSync('rm', [join(out, 'differences.txt')]);
+  execFileSync('mkfifo', [join(out, 'differences.txt')]);
+  t.throws(() => readBundle(out), { code: 'bad-bundle', message: /differences\.txt: not a plain file/ });
+  execFileSync('tar', ['cf', join(folder, 'fifo.tar'), '-C', folder, 'dumps']);
+  t.throws(() => readBundle(join(folder, 'fifo.tar')), { code: 'bad-bundle', message: /neither file nor folder/ });
 });

@@ -7,7 +7,7 @@ export const bundleCommand = (): Command =>
   withCommon(new Command('bundle'))
     .description('a folder with all that it takes to see a failure again: of a cell of a log, or of two dumps')
     .argument('<file...>', 'a result log, or two dumps of any formats')
-    .option('--out <folder>', 'where it goes', 'guest-abi-bundle')
+    .option('--out <folder>', 'where it goes: a folder, or NAME.tar, NAME.tar.gz', 'guest-abi-bundle')
     .option('--pair <pair>', 'the cell of this pair')
     .option('--scenario <name>', 'the cell of this scenario')
     .option('--host <host>', 'the cell on this host, by its exact id (repeatable)', collect)

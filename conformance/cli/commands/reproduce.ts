@@ -6,7 +6,7 @@ import type { ReproduceOptions } from '../reproduce.js';
 export const reproduceCommand = (): Command =>
   withCommon(new Command('reproduce'))
     .description('run a bundle again: exit 1 same or different, 0 fixed, 3 cannot tell here')
-    .argument('<bundle>', 'folder that bundle wrote')
+    .argument('<bundle>', 'folder or tar that bundle wrote')
     .option(
       '--host <host>',
       'run it there, in the place of the hosts it was seen on (repeatable); default: as recorded',
