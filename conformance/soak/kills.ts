@@ -120,6 +120,8 @@ async function killSource(context: SoakContext): Promise<void> {
   await other.says(STAGES[context.random(STAGES.length)]!);
   await sleep(context.random(WINDOW_MS));
   await other.kill();
+  // One that died before its first word was no source yet: the destination would wait on for another.
+  listening.close();
   const arrival = await arriving;
   if (typeof arrival === 'string') {
     context.count(`source killed: ${arrival}`);
