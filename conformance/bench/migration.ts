@@ -1,5 +1,5 @@
 /** Live migration beside QEMU's: two processes each, over a unix socket, driven by QMP and timed by what `query-migrate` says. */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,6 +41,9 @@ interface Beside {
 interface Side extends AsyncDisposable {
   readonly qmp: QmpClient;
 }
+/** Milliseconds until a destination listens: far more than it takes. */
+const LISTEN_DEADLINE = 20_000;
+
 type Starter = (args: { memory: number; folder: string; incoming: string | null; name: string }) => Promise<Side>;
 
 const ROUNDS = 10;
@@ -130,10 +133,15 @@ const qemuStarter =
   };
 
 async function migrateOnce(start: Starter, memory: number, folder: string): Promise<Times> {
-  const uri = `unix:${join(folder, 'link')}`;
+  const link = join(folder, 'link');
+  const uri = `unix:${link}`;
+  await rm(link, { force: true });
   await using source = await start({ memory, folder, incoming: null, name: 'source' });
   await using _ = await start({ memory, folder, incoming: uri, name: 'destination' });
   // The guest has dumped by then, and waits for a command.
+  // A control socket may answer before the destination listens.
+  for (const until = performance.now() + LISTEN_DEADLINE; !existsSync(link) && performance.now() < until; )
+    await new Promise((resolve) => setTimeout(resolve, 20));
   await new Promise((resolve) => setTimeout(resolve, 300));
   await source.qmp.execute('migrate', { uri });
   for (const until = performance.now() + DEADLINE_MS; ; ) {
