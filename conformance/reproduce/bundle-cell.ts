@@ -16,7 +16,7 @@ import { type RunOptions, runCell } from '../run/runner.js';
 import { PLAYS } from '../scenarios/index.js';
 import type { Step } from '../scenarios/scenario.js';
 import { PACKAGE_VERSION } from '../version.js';
-import { BUNDLE_SCHEMA, type BundleFiles, type CellBundle } from './bundle.js';
+import { BUNDLE_SCHEMA, type BundleFiles, type CellBundle, digestOf } from './bundle.js';
 import { bundleReport } from './bundle-report.js';
 import { minimise, type Size } from './minimise.js';
 import { pairDefinitions } from './pair-definitions.js';
@@ -106,7 +106,7 @@ function withoutLife(cell: LoggedCell): CellResult {
 
 function captureOf(summary: HostSummary, hosts: readonly Host[] | null) {
   const host = hosts?.find((one) => one.summary.id === summary.id);
-  const path = `hosts/${summary.id.replace(/[^\w.+-]+/g, '_')}.json`;
+  const path = `hosts/${fileName(summary.id)}.json`;
   if (!host)
     return {
       host: { ...summary, note: `${summary.note}; not at hand when this was bundled`, capture: null },
@@ -117,6 +117,14 @@ function captureOf(summary: HostSummary, hosts: readonly Host[] | null) {
     `${summary.id}, ${captureToJson(host.capabilities).facts.kernelVersion}`,
   );
   return { host: { ...summary, capture: path }, file: [path, text] as const };
+}
+
+/** Ids of lab hosts spell out a whole CPU: longer than a file's name may be. */
+const LONGEST_ID = 60;
+
+function fileName(id: string): string {
+  const plain = id.replace(/[^\w.+-]+/g, '_');
+  return plain.length <= LONGEST_ID ? plain : `${plain.slice(0, LONGEST_ID)}-${digestOf(id).slice(0, 8)}`;
 }
 
 /** What the log's guest had to show and what it showed, in the form that `guest-abi diff` reads. */

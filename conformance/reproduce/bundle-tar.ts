@@ -1,14 +1,15 @@
 /** Bundles as one file: a tar (POSIX ustar) of plain files, gzipped where its name says so; what `tar czf` makes of the folder is read too. */
 import { gunzipSync, gzipSync } from 'node:zlib';
+import { InputError } from '../../corpora/errors.js';
 
 const BLOCK = 512;
-/** Most bytes of a name in a header without a prefix: our own paths are shorter. */
-const LONGEST_NAME = 100;
+/** Most bytes of a header's name, and of the folders before it (POSIX pax, "ustar Interchange Format"). */
+const [LONGEST_NAME, LONGEST_PREFIX] = [100, 155];
 
 export const isTarName = (path: string): boolean => /\.(tar|tar\.gz|tgz)$/.test(path);
 const isGzipName = (path: string): boolean => path.endsWith('gz');
 
-/** Contents by path, as the bytes of a file of this name. The same contents give the same bytes. */
+/** Contents by path, as the bytes of a file of this name. The same contents give the same bytes. Throws `InputError` `path-too-long`. */
 export function packTar(contents: Readonly<Record<string, string>>, name: string): Buffer {
   const parts = Object.entries(contents).flatMap(([path, text]) => {
     const bytes = Buffer.from(text);
@@ -19,10 +20,11 @@ export function packTar(contents: Readonly<Record<string, string>>, name: string
 }
 
 function header(path: string, size: number): Buffer {
-  if (Buffer.byteLength(path) > LONGEST_NAME) throw new RangeError(`'${path}' is too long for a tar`);
+  const [prefix, name] = parted(path);
   const block = Buffer.alloc(BLOCK);
   const put = (text: string, at: number): void => void block.write(text, at, 'latin1');
-  block.write(path, 0);
+  block.write(name, 0);
+  block.write(prefix, 345);
   put('0000644\0', 100);
   put('0000000\0'.repeat(2), 108);
   put(`${size.toString(8).padStart(11, '0')}\0`, 124);
@@ -31,6 +33,19 @@ function header(path: string, size: number): Buffer {
   put('ustar\x0000', 257);
   put(`${checksum(block).toString(8).padStart(6, '0')}\0 `, 148);
   return block;
+}
+
+/** Folders and name of a path, cut at the first slash behind which the rest is short enough; no folders where all of it is. */
+function parted(path: string): [prefix: string, name: string] {
+  if (Buffer.byteLength(path) <= LONGEST_NAME) return ['', path];
+  for (let at = path.indexOf('/'); at > 0; at = path.indexOf('/', at + 1)) {
+    const [prefix, name] = [path.slice(0, at), path.slice(at + 1)];
+    if (Buffer.byteLength(prefix) > LONGEST_PREFIX) break;
+    if (name && Buffer.byteLength(name) <= LONGEST_NAME) return [prefix, name];
+  }
+  throw new InputError('path-too-long', `'${path}' does not go into a tar (ustar): write the bundle as a folder`, {
+    given: path,
+  });
 }
 
 /** Its own field counts as spaces. */

@@ -63,7 +63,8 @@ export type DumpsBundle = Extract<Bundle, { kind: 'dumps' }>;
 /** Contents by path within the bundle. */
 export type BundleFiles = Readonly<Record<string, string>>;
 
-const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
+/** SHA-256, hex. */
+export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** Writes a new folder, or a tar where its name ends so, whole or not at all. Throws `InputError` `bundle-exists`, `MachineError` where it cannot be written. */
 export function writeBundle<B extends Bundle>(folder: string, bundle: Omit<B, 'files'>, contents: BundleFiles): void {

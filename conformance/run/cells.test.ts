@@ -113,24 +113,37 @@ void t.test('the control: every planted change is caught', needsKvm, async (t) =
 });
 
 const MSR = `0x${FAULTY_MSR.toString(16)}`;
+interface FaultEnd {
+  readonly verdict: string;
+  readonly place: Partial<Reason>;
+  /** Default: boot. */
+  readonly scenario?: Scenario;
+}
+
 /**
  * What each fault of a kernel must end in, and the place that a reason must name. `msr-not-kept` needs a value that the guest wrote
- * and that travels: the control above plays it.
+ * and that travels: the control above plays it. `vcpu-never-woken` hangs for as long as an agent waits: reproduce.test plays it.
  */
-const FAULTS: Readonly<Record<Exclude<Fault, 'msr-not-kept'>, { verdict: string; place: Partial<Reason> }>> = {
+const FAULTS: Readonly<Record<Exclude<Fault, 'msr-not-kept' | 'vcpu-never-woken'>, FaultEnd>> = {
   'cpuid-shown-otherwise': {
     verdict: 'changed',
     place: { code: 'cpuid-changed', leaf: '0x00000001', register: 'eax' },
   },
   'cpuid-altered': { verdict: 'refused', place: { code: 'cpuid-altered', leaf: '0x00000001', register: 'eax' } },
   'msr-refused': { verdict: 'refused', place: { code: 'msr-not-settable', msr: MSR } },
+  'register-not-kept': {
+    ...{ verdict: 'dropped', scenario: 'migrate' },
+    place: { code: 'register-changed', step: 'hop-1', message: 'CR4: was' },
+  },
+  'guest-lost': { verdict: 'crashed', scenario: 'snapshot-restore', place: { code: 'crashed', step: 'restore' } },
 };
 
-for (const [fault, { verdict, place }] of Object.entries(FAULTS))
+for (const [fault, { verdict, place, scenario = 'boot' }] of Object.entries(FAULTS))
   void t.test(`a kernel fault, ${fault}: the right verdict, at the right place`, needsKvm, async (t) => {
     // An altered table is refused; every other fault must also be caught where alterations are allowed.
     const options = fault === 'cpuid-altered' ? STRICT : OBSERVE;
-    const cell = { identity: identityOf(PAIRS[0]!), smp: '1', hosts: [await local()], scenario: 'boot' } as const;
+    const hosts = scenario === 'migrate' ? [await local(), await local()] : [await local()];
+    const cell = { identity: identityOf(PAIRS[0]!), smp: '1', hosts, scenario };
     const { result } = await runCell(cell, { ...options, fault: fault as Fault });
     t.equal(result.verdict, verdict, say(result));
     t.match(

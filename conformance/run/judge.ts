@@ -5,7 +5,7 @@ import { featureName } from '../../corpora/features.js';
 import type { MsrValue, VcpuIdentity } from '../../corpora/identity.js';
 import { type ObservedMsr, type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
 import { requirementOf } from '../../corpora/requirements.js';
-import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
+import { type Layer, type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { derivedTable, POWER_ON } from '../../reference-vmm/cpu-model/derived.js';
 import { alterations } from '../../reference-vmm/cpu-model/differences.js';
@@ -90,14 +90,15 @@ export class Life {
       return reasons.length > 0 ? this.#judgement('changed', reasons) : null;
     }
     if (outcome.kind !== 'running')
-      return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message)]);
+      return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message, null)]);
     this.#seen = outcome.vcpus.map(vcpuObservationFromJson);
     this.#dumps.set(name, this.#seen);
     // What one host of a path forced or altered stays so, whatever the next one gives.
     this.#forced = [...new Set([...this.#forced, ...outcome.forced])];
     if (outcome.altered.length > 0) this.#altered = outcome.altered;
     const differences = [...this.#fromContract(outcome, wrote), ...(like ? this.#fromBefore(like) : [])];
-    return differences.length > 0 ? this.#judgement('changed', differences) : null;
+    if (differences.length === 0) return null;
+    return this.#judgement(like?.sameBoot && differences.every(isOfState) ? 'dropped' : 'changed', differences);
   }
 
   end(): Judgement {
@@ -170,6 +171,13 @@ export class Life {
   }
 }
 
+/** Codes of what a guest holds, beside the CPU that it has. */
+const STATE: ReadonlySet<string> = new Set(['msr-changed', 'register-changed', 'time-not-kept']);
+
+/** Another value of what the guest has still: it came along, and was lost. What faults is not there any more: another CPU. */
+const isOfState = ({ code, contract, guest }: Reason): boolean =>
+  STATE.has(code) && contract?.startsWith('#') === false && guest?.startsWith('#') === false;
+
 const alterationKey = ({ code, vcpu, leaf, subleaf, register, bit, contract, guest }: Reason): string =>
   JSON.stringify([code, vcpu, leaf, subleaf, register, bit, contract, guest]);
 
@@ -177,6 +185,6 @@ const alterationKey = ({ code, vcpu, leaf, subleaf, register, bit, contract, gue
 const written = (reset: readonly ObservedMsr[], wrote: readonly MsrValue[]): readonly ObservedMsr[] =>
   wrote.length === 0 ? reset : reset.map((msr) => wrote.find(({ index }) => index === msr.index) ?? msr);
 
-/** What broke may be of any code: a guest that did not come to its dump. */
-const failure = (code: string, step: string, message: string): Reason =>
-  reason({ code, requirement: requirementOf(code) ?? 'ABI-RUN-001', step, message, layer: 'harness' });
+/** What broke may be of any code: a guest that did not come to its dump. Whose fault it is that a guest ended, nobody can tell: null. */
+const failure = (code: string, step: string, message: string, layer: Layer | null = 'harness'): Reason =>
+  reason({ code, requirement: requirementOf(code) ?? 'ABI-RUN-001', step, message, layer });

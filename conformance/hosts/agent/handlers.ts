@@ -16,26 +16,28 @@ import { connectMigration, listenForMigration } from '../../../reference-vmm/mig
 import type { Creation } from '../../../reference-vmm/monitor.js';
 import { writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
 import { withFault } from './faults.js';
-import { createGuest, identityOf, ProbeGuest, restoreGuest } from './guest.js';
+import { createGuest, DUMP_DEADLINE_MS, identityOf, ProbeGuest, restoreGuest } from './guest.js';
 import { inFolder } from './made-folders.js';
 import { packFile, unpackFile } from './packed-file.js';
 import type { Outcome, Params, Result } from './protocol.js';
 import type { Handlers } from './server.js';
 
-/** Handlers on /dev/kvm, which is opened with the first operation that needs it. */
-export function kvmHandlers(open: () => Kvm = openKvm): Handlers & Disposable {
-  return new KvmHandlers(open).handlers();
+/** Handlers on /dev/kvm, which is opened with the first operation that needs it. A guest that does not dump within the deadline hangs. */
+export function kvmHandlers(open: () => Kvm = openKvm, deadlineMs = DUMP_DEADLINE_MS): Handlers & Disposable {
+  return new KvmHandlers(open, deadlineMs).handlers();
 }
 
 class KvmHandlers {
   readonly #open: () => Kvm;
+  readonly #deadlineMs: number;
   #kvm: Kvm | null = null;
   #guest: ProbeGuest | null = null;
   #arriving: Promise<Arrival> | null = null;
   #stopListening: () => void = () => undefined;
 
-  constructor(open: () => Kvm) {
+  constructor(open: () => Kvm, deadlineMs: number) {
     this.#open = open;
+    this.#deadlineMs = deadlineMs;
   }
 
   handlers(): Handlers & Disposable {
@@ -89,7 +91,7 @@ class KvmHandlers {
     this.#close();
     const created = createGuest(this.#host(request.fault), identityOf(request), request, step);
     if (created.kind === 'refused') return refused(created.reasons);
-    this.#guest = new ProbeGuest(created);
+    this.#guest = new ProbeGuest(created, this.#deadlineMs);
     return this.#guest;
   }
 
@@ -107,7 +109,7 @@ class KvmHandlers {
       return refused([reason({ code: error.code, step: 'restore', layer: 'monitor', message: error.message })]);
     }
     if (created.kind === 'refused') return refused(created.reasons);
-    this.#guest = new ProbeGuest(created);
+    this.#guest = new ProbeGuest(created, this.#deadlineMs);
     return this.#guest.command('dump');
   }
 
