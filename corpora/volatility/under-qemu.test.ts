@@ -18,6 +18,8 @@ void t.test('an entry is for its MSRs, its accelerators and its feature only', a
   t.equal(shownUnderQemu(0x1a0, 'kvm', ['monitor']), null);
   t.equal(shownUnderQemu(0xce, 'tcg', []), 0n);
   t.equal(shownUnderQemu(0xce, 'kvm', []), null);
+  t.equal(shownUnderQemu(0x491, 'tcg', ['vmx']), 0n);
+  t.equal(shownUnderQemu(0x480, 'kvm', ['vmx']), null);
   t.equal(shownUnderQemu(0x210, 'kvm', []), null, 'beyond the variable ranges');
 });
 
