@@ -20,9 +20,7 @@ export interface TransportOptions {
 }
 
 const DEADLINE_MS = 30_000;
-/** A source says who it is at once. */
-const FIRST_WORD_MS = 10_000;
-/** Most connections that are looked at at a time. */
+/** Most connections that are listened to at a time. */
 const CANDIDATES = 16;
 
 /** Connects to a destination. Throws `InputError` `bad-migration-uri`, or `MachineError` `migration-link`. */
@@ -75,10 +73,9 @@ export async function listenForMigration(text: string, options: TransportOptions
 
 /**
  * The first connection that begins as a stream does. Whatever else connects (a port scanner, a client without the certificate, one that says nothing)
- * is turned away, and uses up nothing.
+ * is turned away, and uses up nothing; who is silent may be a source on a slow host, and waits until others want its place.
  */
 function accept(server: Server, text: string, { tls, deadlineMs = DEADLINE_MS }: TransportOptions): Promise<Duplex> {
-  server.maxConnections = CANDIDATES;
   const candidates = new Set<Socket>();
   let strangers = 0;
   let late: NodeJS.Timeout | undefined;
@@ -89,6 +86,11 @@ function accept(server: Server, text: string, { tls, deadlineMs = DEADLINE_MS }:
     }, deadlineMs);
     server.once('close', () => reject(failed(`${text} is listened on no more`, text)));
     server.on('connection', (socket: Socket) => {
+      const [eldest] = candidates;
+      if (candidates.size === CANDIDATES && eldest) {
+        candidates.delete(eldest);
+        eldest.destroy();
+      }
       candidates.add(socket.on('error', () => undefined));
       const turnAway = (): void => {
         candidates.delete(socket);
@@ -108,7 +110,9 @@ function accept(server: Server, text: string, { tls, deadlineMs = DEADLINE_MS }:
 
 /** The connection, decrypted, with what it begins with still to be read. Throws where that is no stream, or nothing. */
 async function asStream(socket: Socket, tls: TlsFiles | undefined): Promise<Duplex> {
-  const signal = AbortSignal.timeout(FIRST_WORD_MS);
+  const gone = new AbortController();
+  socket.once('close', () => gone.abort());
+  const { signal } = gone;
   const link = tls ? await secured(socket, tls, signal) : socket;
   await new Promise<void>((resolve, reject) => {
     let begin: Buffer = Buffer.alloc(0);
