@@ -2,10 +2,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { packageFile } from './package-root.js';
-import type { mutantSchema, regressionSchema } from './regressions/schema.js';
+import type { mutantSchema, regressionSchema, WRITTEN_LIVES } from './regressions/schema.js';
 
 export type Regression = z.infer<typeof regressionSchema>;
 export type Mutant = z.infer<typeof mutantSchema>;
+/** Lives in which the guest has written its MSRs before it moves. */
+export type WrittenLife = (typeof WRITTEN_LIVES)[number];
 
 /** Absolute path of the folder. */
 export const regressionsFolder = (): string => packageFile('corpora/regressions');

@@ -191,6 +191,6 @@ void t.test('a host that cannot serve is refused in one line that names it and w
   const end = await runCli(['verify', '--pair', PAIR, ...named('ssh:peer')], {
     env: { GUEST_ABI_SSH: '/nonexistent/ssh' },
   });
-  t.same(end, { code: 3, stdout: '', stderr: 'guest-abi: ssh:peer: spawn /nonexistent/ssh ENOENT\n' });
+  t.same(end, { code: 3, signal: null, stdout: '', stderr: 'guest-abi: ssh:peer: spawn /nonexistent/ssh ENOENT\n' });
   t.same(await leftBehind(), []);
 });

@@ -13,16 +13,17 @@ const answering = (
   vcpu: Vcpu,
   msrs: readonly number[],
   value: (index: number, right: bigint) => bigint,
-): Partial<Vcpu> => ({
-  run: (deadline) => {
-    const exit = vcpu.run(deadline);
-    return isRead(exit) && msrs.includes(exit.index)
-      ? { ...exit, answer: (right) => answer(exit, right, value) }
-      : exit;
-  },
-});
+): Partial<Vcpu> => {
+  const answered = <E extends VcpuExit | null>(exit: E): E =>
+    isRead(exit) && msrs.includes(exit.index) ? { ...exit, answer: (right) => answer(exit, right, value) } : exit;
+  return {
+    run: (deadline) => answered(vcpu.run(deadline)),
+    landed: () => answered(vcpu.landed()),
+    land: () => answered(vcpu.land()),
+  };
+};
 
-const isRead = (exit: VcpuExit): exit is MsrExit => exit.reason === 'rdmsr';
+const isRead = (exit: VcpuExit | null): exit is MsrExit => exit?.reason === 'rdmsr';
 
 function answer(exit: MsrExit, right: bigint | '#GP', value: (index: number, right: bigint) => bigint): void {
   exit.answer(typeof right === 'bigint' ? value(exit.index, right) : right);
@@ -44,6 +45,9 @@ const MONITORS: Readonly<Record<string, MonitorFault>> = {
     const own = new Map(kvm.featureMsrs().map(({ index, value }) => [index, value]));
     return overGuests(kvm, { vcpu: (vcpu) => answering(vcpu, msrs, (index) => own.get(index) ?? 0n) });
   },
+  /** Only the first vCPU has their values. */
+  'gives-other-vcpus-0': (kvm, msrs) =>
+    overGuests(kvm, { vcpu: (vcpu) => (vcpu.id === 0 ? {} : answering(vcpu, msrs, () => 0n)) }),
   /** Their values are read from a vCPU that has no CPUID yet. */
   'reads-msrs-before-cpuid': (kvm, msrs) =>
     overGuests(kvm, {

@@ -50,6 +50,21 @@ for (const kind of ['kernel', 'monitor', 'stream'] as const)
     },
   );
 
+void t.test('live lives and second vCPUs: a mutant of each is caught beside a twin that holds', needsKvm, async (t) => {
+  const of = (fits: (mutant: Mutant) => boolean): Regression[] =>
+    regressions()
+      .map((one) => ({ ...one, mutants: one.mutants.filter(fits).slice(-1) }))
+      .filter(({ mutants }) => mutants.length > 0);
+  const onOthers = of(({ host, smp }) => host === 'local' && smp === '2');
+  const lost = of(({ life }) => life === 'written-live-save' || life === 'written-migrate');
+  t.same([onOthers.length, lost.length], [2, 2]);
+  for (const end of await ends([...onOthers, ...lost])) {
+    t.equal(end.end, 'caught', end.finding);
+    t.match(end.twin, /identical|altered/);
+  }
+  t.match(await ends(lost), [{ verdict: 'dropped' }, { verdict: 'dropped' }], 'it arrives, and not as it left');
+});
+
 const harmless: Regression = {
   ...firstOf('kernel', false),
   oracle: ['CPUID 1.ECX[24]'],

@@ -16,6 +16,26 @@ export function rewriteStream(file: string, mutant: StreamMutant): void {
   else rewriteRecorded(file, mutant);
 }
 
+/** The JSON of one vCPU on a link, with the mutant's difference. Throws as `rewriteStream`. */
+export function rewriteVcpu(payload: Buffer, mutant: StreamMutant): Buffer {
+  const state = JSON.parse(payload.toString('utf8')) as SentVcpu;
+  const msrs = state.msrs.map(([index, value]) => ({ index: Number(index), value: BigInt(value) }));
+  const { part, tscKhz = state.tscKhz } = mutant;
+  const parts = part ? { ...state.parts, [part.name]: patchedText(state.parts[part.name]!, part) } : state.parts;
+  const sent = otherMsrs(msrs, mutant).map(({ index, value }) => [`${index}`, `${value}`]);
+  return Buffer.from(JSON.stringify({ ...state, tscKhz, parts, msrs: sent }));
+}
+
+/** Of a vCPU's section, what a mutant changes: parts in base64, decimal numbers. */
+interface SentVcpu {
+  readonly tscKhz: number;
+  readonly parts: Readonly<Record<string, string>>;
+  readonly msrs: readonly (readonly [index: string, value: string])[];
+}
+
+const patchedText = (base64: string, part: NonNullable<StreamMutant['part']>): string =>
+  Buffer.from(patched(Buffer.from(base64, 'base64'), part)).toString('base64');
+
 function rewriteSnapshot(file: string, mutant: StreamMutant): void {
   const state = readSnapshot(file);
   writeSnapshot(file, { ...state, vcpus: state.vcpus.map((vcpu) => written(vcpu, mutant)) });

@@ -5,7 +5,7 @@ import { Definitions } from '../../corpora/definitions.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import { type CpuIdentity, identityToJson } from '../../corpora/identity.js';
 import { parsePair } from '../../corpora/pair.js';
-import type { Mutant } from '../../corpora/regressions.js';
+import type { Mutant, WrittenLife } from '../../corpora/regressions.js';
 import type { CellResult, Scenario } from '../../corpora/verdict.js';
 import { withAdditions } from '../../reference-vmm/cpu-model/additions.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
@@ -23,8 +23,9 @@ import { runCell } from '../run/runner.js';
 import { editedDefinitions } from './edits.js';
 import { captureWith, kernelWith, shownBy } from './kernels.js';
 import { monitorWith } from './monitors.js';
+import { relay } from './relay.js';
 import { ruled } from './rules.js';
-import { rewriteStream } from './streams.js';
+import { rewriteStream, rewriteVcpu } from './streams.js';
 import { type Way, writtenMove } from './written-move.js';
 
 /** The capture that a host is made of which has all that a pair needs, and no more. */
@@ -44,22 +45,33 @@ export async function playIn(mutant: Mutant, pair: string, mutated: boolean): Pr
   const hosts = at ? [own, makeHost(mutant, host, mutated && elsewhere)] : pathOf(life, own);
   const way: Way = {
     ...(elsewhere && wrong !== right ? { arrivesAs: structuredClone(identityToJson(wrong)) as never } : {}),
-    ...(mutated && mutant.kind === 'stream' ? { stream: (file) => rewriteStream(file, mutant) } : {}),
+    ...(mutated && mutant.kind === 'stream'
+      ? {
+          file: (file) => rewriteStream(file, mutant),
+          link: (at, to) => relay(at, to, (payload) => rewriteVcpu(payload, mutant)),
+        }
+      : {}),
   };
   const identity = elsewhere ? right : wrong;
   const cell = { identity, smp: mutant.smp ?? '1', hosts, scenario: scenarioOf(life) };
   const { result } = await runCell(cell, {
     ...{ allowAltered: isLocal(mutant), forceFeatures: !isFitting(mutant), jobs: 1 },
-    ...(life === 'written-move' ? { play: writtenMove(identity, way) } : {}),
+    ...(isWritten(life) ? { play: writtenMove(identity, life, way) } : {}),
   });
   return result;
 }
 
 const isLocal = ({ host }: Mutant): boolean => host === 'local';
 const isFitting = ({ host }: Mutant): boolean => host === undefined;
-const scenarioOf = (life: NonNullable<Mutant['life']>): Scenario =>
-  life === 'written-move' ? 'snapshot-restore' : life;
-const pathOf = (life: string, host: Host): Host[] => (life === 'migrate' ? [host, host] : [host]);
+const SCENARIO: Readonly<Record<WrittenLife, Scenario>> = {
+  'written-move': 'snapshot-restore',
+  'written-live-save': 'live-snapshot',
+  'written-migrate': 'migrate',
+};
+type Played = NonNullable<Mutant['life']>;
+const isWritten = (life: Played): life is WrittenLife => Object.hasOwn(SCENARIO, life);
+const scenarioOf = (life: Played): Scenario => (isWritten(life) ? SCENARIO[life] : life);
+const pathOf = (life: Played, host: Host): Host[] => (scenarioOf(life) === 'migrate' ? [host, host] : [host]);
 
 function identityIn(
   definitions: Definitions,

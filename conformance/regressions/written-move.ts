@@ -1,8 +1,10 @@
-/** A life that loses nothing unseen: the guest writes what it may write, and goes on from its saved state in another machine. */
+/** A life that loses nothing unseen: the guest writes what it may write, and goes on in another machine: from its saved state, or migrated live. */
 import { join } from 'node:path';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import type { WrittenLife } from '../../corpora/regressions.js';
 import { effectsOf } from '../../reference-vmm/cpu-model/msr-values.js';
+import type { AgentClient } from '../hosts/agent/client.js';
 import type { Params } from '../hosts/agent/protocol.js';
 import { bootSteps, lastBootStep } from '../scenarios/boot.js';
 import type { Play, Stage, Step } from '../scenarios/scenario.js';
@@ -56,38 +58,52 @@ export interface Way {
   /** As whom the destination expects the guest; default: as it left. */
   readonly arrivesAs?: Params<'boot'>['identity'];
   /** What becomes of the file with the state. */
-  readonly stream?: (file: string) => void;
+  readonly file?: (file: string) => void;
+  /** Listens at one socket for what goes to the other. */
+  readonly link?: (at: string, to: string) => Promise<AsyncDisposable>;
 }
 
 /** The last host of the path is the destination; all of them are in this process. */
-export const writtenMove = (identity: CpuIdentity, way: Way = {}): Play =>
+export const writtenMove = (identity: CpuIdentity, life: WrittenLife, way: Way = {}): Play =>
   async function* (stage: Stage): AsyncGenerator<Step> {
+    await using source = await stage.hosts[0]!.open();
+    const { step, wrote } = yield* writtenGuest(identity, stage, source.agent);
+    const like = { step, sameBoot: true };
+    await using destination = await stage.hosts.at(-1)!.open();
+    const request = { ...stage.request, identity: way.arrivesAs ?? stage.request.identity };
+    if (life === 'written-migrate') {
+      const socket = join(stage.folder, 'move.sock');
+      await destination.agent.call('listen', { ...request, socket });
+      const at = `${socket}.relay`;
+      await using relayed = (await way.link?.(at, socket)) ?? null;
+      const sent = await source.agent.call('send', { socket: relayed ? at : socket });
+      if (sent.kind !== 'sent' && sent.kind !== 'stayed') yield { name: 'source', outcome: sent };
+      yield { name: 'destination', outcome: await destination.agent.call('received', {}), like, wrote };
+      return;
+    }
     const file = join(stage.folder, 'guest.snapshot');
-    const [wrote, last] = yield* writtenGuest(identity, stage, file);
-    way.stream?.(file);
-    await using session = await stage.hosts.at(-1)!.open();
-    const request = { ...stage.request, identity: way.arrivesAs ?? stage.request.identity, file };
-    const outcome = await session.agent.call('restore', request);
-    yield { name: 'restore', outcome, like: { step: last, sameBoot: true }, wrote };
+    if (life === 'written-move') await source.agent.call('save', { file });
+    else yield { name: 'while-saved', outcome: await source.agent.call('save-live', { file }), like, wrote };
+    way.file?.(file);
+    await source.agent.call('close', {});
+    yield { name: 'restore', outcome: await destination.agent.call('restore', { ...request, file }), like, wrote };
   };
 
-/** Boots, writes, and saves. Gives what was written and the name of the last step. */
+/** Boots, and writes. Gives what was written and the name of the last step. */
 async function* writtenGuest(
   identity: CpuIdentity,
   stage: Stage,
-  file: string,
-): AsyncGenerator<Step, [wrote: MsrValue[], last: string]> {
-  await using session = await stage.hosts[0]!.open();
-  yield* bootSteps(session.agent, stage);
+  agent: AgentClient,
+): AsyncGenerator<Step, { readonly step: string; readonly wrote: readonly MsrValue[] }> {
+  yield* bootSteps(agent, stage);
   const asked = new Set(stage.request.msrs.map(Number));
   const wrote: MsrValue[] = [];
-  let last = lastBootStep(stage);
+  let step = lastBootStep(stage);
   for (const msr of writesOf(identity, asked)) {
     wrote.push(...effectsOf(msr));
-    last = `write-${hex32(msr.index)}`;
-    const outcome = await session.agent.call('write-msr', { index: hex32(msr.index), value: hex64(msr.value) });
-    yield { name: last, outcome, wrote: [...wrote] };
+    step = `write-${hex32(msr.index)}`;
+    const outcome = await agent.call('write-msr', { index: hex32(msr.index), value: hex64(msr.value) });
+    yield { name: step, outcome, wrote: [...wrote] };
   }
-  await session.agent.call('save', { file });
-  return [wrote, last];
+  return { step, wrote };
 }

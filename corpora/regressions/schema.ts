@@ -11,14 +11,16 @@ const properties = z.record(text, value);
 const fields = z.record(z.string().regex(/^[0-9A-F]+(\.[0-9A-F]+)?\.E[A-D]X$/), hex32);
 const msrValues = z.record(hex32, hex64);
 
+export const WRITTEN_LIVES = ['written-move', 'written-live-save', 'written-migrate'] as const;
+
 /** Where a mutant is played: what every kind has. */
 const played = {
   /** Pairs, those that the case broke among them. */
   pairs: z.array(text).min(1),
   /** `local`, or a capture (`EPYC/6.12`); default: the richest capture. */
   host: text.optional(),
-  /** A scenario, or a life in which the guest has written its MSRs before it moves; default: boot. */
-  life: z.enum([...SCENARIOS, 'written-move']).optional(),
+  /** A scenario, or a life in which the guest has written its MSRs before it moves: saved, saved live or migrated live; default: boot. */
+  life: z.enum([...SCENARIOS, ...WRITTEN_LIVES]).optional(),
   smp: text.optional(),
   /** Where the wrong part is, of two hosts; default: everywhere. */
   at: z.enum(['source', 'destination']).optional(),
@@ -50,6 +52,8 @@ const faults = z.strictObject({
   removes: fields.optional(),
   /** Likewise, and KVM_GET_CPUID2 says nothing of it. */
   showsSecretly: fields.optional(),
+  /** Likewise on all vCPUs but the first. */
+  showsOthersSecretly: fields.optional(),
   /** KVM_SET_MSRS stops there. */
   refuses: z.array(hex32).optional(),
   /** KVM_SET_MSRS counts them as set, and leaves them as they were. */
