@@ -196,11 +196,12 @@ const QCOW2_MAGIC = 'QFI\xfb';
 function guestRequest({ identity, msrs, forceFeatures }: Realize, { accel }: QemuOfRequest): QemuGuestRequest {
   const { machine, cpu } = parsePair(identity.pair);
   const options = cpu.options.filter(({ name }) => !OURS.has(name));
-  const vendor = accel === 'kvm' && !options.some(({ name }) => name === 'vendor') ? `,vendor=${identity.vendor}` : '';
+  // `base` has none, and QEMU takes no empty one.
+  const pinned = accel === 'kvm' && identity.vendor !== '' && !options.some(({ name }) => name === 'vendor');
   const missing = accel === 'tcg' || forceFeatures ? 'x-force-features=on' : 'enforce';
   return {
     machine,
-    cpu: `${formatCpu({ ...cpu, options })}${vendor},${missing}`,
+    cpu: `${formatCpu({ ...cpu, options })}${pinned ? `,vendor=${identity.vendor}` : ''},${missing}`,
     smp: identity.smp,
     accel,
     msrs: msrs.map(parseHex32),
