@@ -172,6 +172,8 @@ export class Definitions {
   /** The lowest folder: complete, and held to its form when it was made. */
   readonly #ground: string;
   readonly #files = new Map<string, unknown>();
+  /** By name or alias, as they were asked for: each pair asks for a whole chain. */
+  readonly #machines = new Map<string, MachineTypeDefinition>();
 
   /**
    * @param folders corpora folders beside or over the lowest one
@@ -185,6 +187,7 @@ export class Definitions {
   /** Takes a file as read, or read again as this. */
   put(path: string, value: unknown): void {
     this.#files.set(path, value);
+    this.#machines.clear();
   }
 
   /** The same folders with these files otherwise. */
@@ -235,10 +238,14 @@ export class Definitions {
 
   /** A machine type by name or alias. Throws `InputError` for an unknown one. */
   machine(name: string): MachineTypeDefinition {
+    const known = this.#machines.get(name);
+    if (known) return known;
     const { machines, aliases } = this.machineIndex;
     const real = aliases[name] ?? name;
     if (!machines.includes(real)) throw unknownName('machine type', name, [...machines, ...Object.keys(aliases)]);
-    return this.#read(`machine-types/${real}.json`);
+    const machine = this.#read<MachineTypeDefinition>(`machine-types/${real}.json`);
+    this.#machines.set(name, machine);
+    return machine;
   }
 
   /** The contract file that holds a model, version or alias; undefined where there is none. */
