@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import { AgentClient } from './agent/client.js';
 import type { AgentSession } from './host.js';
 
-const HELLO_DEADLINE_MS = 20_000;
+const HELLO_DEADLINE_MS = 90_000;
 /** Characters of stderr kept for messages. */
 const TAIL = 2000;
 
