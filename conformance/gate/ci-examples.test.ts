@@ -47,8 +47,17 @@ void t.test('action.yml: a pull request that breaks a pair fails, annotated, wit
   execFileSync('git', ['apply', '--check', 'guest-abi.patch'], { cwd: repository.root });
 });
 
-void t.test('gitlab-ci.yml: its script is one that bash reads', async (t) => {
+void t.test('gitlab-ci.yml: a merge request that breaks a pair fails, with JUnit and a patch', async (t) => {
+  const repository = new ForeignRepository(t.testdir());
   const script = scriptIn('docs/ci/gitlab-ci.yml', /^ {4}- \|$/);
-  t.match(script, /gate --fix/);
-  t.equal(spawnSync('bash', ['-n', '-c', script]).status, 0);
+  broken(repository);
+  repository.git('fetch', '-q', '.', 'main');
+  const { status, stdout } = run(script, repository.root, { GUEST_ABI: packageFile('.') });
+  t.equal(status, 1);
+  t.match(stdout, /^git:[0-9a-f]{12} \(FETCH_HEAD\) > worktree\n\nBROKEN /);
+  t.match(
+    readFileSync(join(repository.root, 'guest-abi.xml'), 'utf8'),
+    /<testsuites name="guest-abi gate" .*failures="1"/,
+  );
+  execFileSync('git', ['apply', '--check', 'guest-abi.patch'], { cwd: repository.root });
 });
