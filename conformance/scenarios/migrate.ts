@@ -1,5 +1,8 @@
 /** migrate: the guest moves live to another process, host after host along the path, each time after an attempt that is given up; it dumps after each. */
 import { join } from 'node:path';
+import { GuestAbiError } from '../../corpora/errors.js';
+import { type Reason, reason } from '../../corpora/verdict.js';
+import type { Params } from '../hosts/agent/protocol.js';
 import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
 import { bootSteps, lastBootStep } from './boot.js';
@@ -48,7 +51,11 @@ async function* hop(
 ): AsyncGenerator<Step, 'moved' | 'stayed'> {
   const socket = join(stage.folder, `${name}${giveUp ? `-${giveUp}` : ''}.sock`);
   const like = { step: lastBootStep(stage), sameBoot: true };
-  await destination.session.agent.call('listen', { ...stage.request, socket });
+  const refused = await listen(destination, { ...stage.request, socket });
+  if (refused) {
+    yield { name, outcome: { kind: 'refused', reasons: [refused] } };
+    return 'moved';
+  }
   const apart = source.host !== destination.host;
   await using bridge = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
   const sent = await source.session.agent.call('send', {
@@ -66,4 +73,15 @@ async function* hop(
     like,
   };
   return 'moved';
+}
+
+/** Null where the destination waits for the guest. A QEMU that has not the machine, or will not have the CPU, says so before anything is sent. */
+async function listen({ session }: Place, request: Params<'listen'>): Promise<Reason | null> {
+  try {
+    await session.agent.call('listen', request);
+    return null;
+  } catch (error) {
+    if (!(error instanceof GuestAbiError) || !error.code.startsWith('qemu-')) throw error;
+    return reason({ code: error.code, step: 'destination', layer: 'monitor', message: error.message });
+  }
 }

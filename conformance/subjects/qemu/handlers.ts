@@ -123,8 +123,8 @@ export class QemuHandlers implements AsyncDisposable {
   /** What refused the guest is told by `received`. */
   async listen(request: Params<'listen'>): Promise<Record<string, never>> {
     const guest = await this.#create(request, 'destination', true);
-    if (!(guest instanceof QemuGuest)) throw new MachineError('qemu-refused', wordsOf(guest));
-    const why = await guest.listen(`unix:${inFolder(request.socket)}`);
+    const why =
+      guest instanceof QemuGuest ? await guest.listen(`unix:${inFolder(request.socket)}`) : firstReason(guest);
     if (why) throw new MachineError(why.code, why.message);
     return {};
   }
@@ -219,4 +219,4 @@ function saved(answer: string, what: string): void {
   if (answer) throw new MachineError('qemu-snapshot', `QEMU ${what}: ${answer}`);
 }
 
-const wordsOf = (outcome: Outcome): string => (outcome.kind === 'refused' ? outcome.reasons[0]!.message : outcome.kind);
+const firstReason = (outcome: Outcome): Reason | null => (outcome.kind === 'refused' ? outcome.reasons[0]! : null);
