@@ -45,11 +45,16 @@ export async function cachedQemu(release: string, root?: string): Promise<QemuLa
   return tree && launcherOf(release, tree);
 }
 
-/** A launcher for a QEMU binary of the user. Throws `InputError` where it is not one. */
+/** A launcher for a QEMU binary of the user. Throws `InputError` where it is not one, or one older than any that this was tried on. */
 export async function qemuBinary(path: string): Promise<QemuLauncher> {
   const start = (args: readonly string[]): [string, ...string[]] => [path, ...args];
   const version = await askVersion(start, {}).catch(() => null);
   if (version === null) throw new InputError('not-a-qemu', `${path} is not a QEMU that runs here`, { given: path });
+  const [oldest] = QEMU_RELEASES;
+  if (version.localeCompare(oldest!, 'en', { numeric: true }) < 0)
+    throw new InputError('qemu-too-old', `${path} is QEMU ${version}; ${oldest} is the oldest that is supported`, {
+      given: path,
+    });
   return { name: path, version, env: {}, argv: start };
 }
 

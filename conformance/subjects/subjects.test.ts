@@ -1,5 +1,5 @@
 /** Subjects as a user names them: real QEMU releases through all scenarios, moves between releases, and what cannot be had. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -93,13 +93,22 @@ void t.test(
   },
 );
 
-void t.test('a QEMU that is none, one that has no such machine type', { skip: missing('11.1') }, async (t) => {
-  const pair = ['--pair', 'pc-i440fx-1.6/Nehalem', '--scenario', 'boot'];
-  const none = await runCli(['verify', ...pair, '--subject', 'qemu:/bin/true']);
-  t.equal(none.code, 2);
-  t.match(none.stderr, /^guest-abi: \/bin\/true is not a QEMU that runs here\n$/);
-  const { status, cells } = await verify(...pair, '--subject', 'qemu-11.1');
-  t.equal(status, 3, 'nothing was verified');
-  t.match(cells, [{ verdict: 'refused', predicted: 'refused' }]);
-  t.match(cells[0]!.reasons[0]!.message, /QEMU 11\.1\.\d+: unsupported machine type/);
-});
+void t.test(
+  'a QEMU that is none, one that is too old, one that has no such machine type',
+  { skip: missing('11.1') },
+  async (t) => {
+    const pair = ['--pair', 'pc-i440fx-1.6/Nehalem', '--scenario', 'boot'];
+    const none = await runCli(['verify', ...pair, '--subject', 'qemu:/bin/true']);
+    t.equal(none.code, 2);
+    t.match(none.stderr, /^guest-abi: \/bin\/true is not a QEMU that runs here\n$/);
+    const old = join(t.testdir(), 'qemu');
+    writeFileSync(old, '#!/bin/sh\necho QEMU emulator version 4.2.1\n', { mode: 0o755 });
+    const tooOld = await runCli(['verify', ...pair, '--subject', `qemu:${old}`]);
+    t.equal(tooOld.code, 2);
+    t.match(tooOld.stderr, /is QEMU 4\.2\.1; 5\.2 is the oldest that is supported\n$/);
+    const { status, cells } = await verify(...pair, '--subject', 'qemu-11.1');
+    t.equal(status, 3, 'nothing was verified');
+    t.match(cells, [{ verdict: 'refused', predicted: 'refused' }]);
+    t.match(cells[0]!.reasons[0]!.message, /QEMU 11\.1\.\d+: unsupported machine type/);
+  },
+);
