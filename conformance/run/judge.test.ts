@@ -49,3 +49,9 @@ void t.test('what the first host of a path altered or forced is not forgotten on
   const forced = await judgeAll(running(given, [], ['aes']), running(given));
   t.match(forced, { verdict: 'identical', forced: ['aes'] });
 });
+
+void t.test('a witness that saw no change is no dump that meets its contract', async (t) => {
+  const witnessed: Outcome = { kind: 'witnessed', vcpus: [{ index: 0, laps: 1, passes: 1, changes: [] }] };
+  t.equal((await judgeAll(running(given), running(given))).verdict, 'identical');
+  t.equal((await judgeAll(running(given), witnessed)).verdict, 'crashed');
+});

@@ -84,11 +84,9 @@ export class Life {
         'refused',
         outcome.reasons.map((why) => ({ ...why, step: name })),
       );
-    if (outcome.kind === 'witnessed') {
-      const changes = outcome.vcpus.flatMap((vcpu) => vcpu.changes);
-      const reasons = changes.map((message) => reason({ code: 'witnessed-change', step: name, message }));
-      return reasons.length > 0 ? this.#judgement('changed', reasons) : null;
-    }
+    // It says nothing of a contract, so it must not pass for a dump.
+    if (outcome.kind === 'witnessed')
+      return this.#judgement('crashed', [failure('crashed', name, 'a witness answered where a probe was asked', null)]);
     if (outcome.kind !== 'running')
       return this.#judgement(outcome.kind, [failure(outcome.kind, name, outcome.message, null)]);
     this.#seen = outcome.vcpus.map(vcpuObservationFromJson);
