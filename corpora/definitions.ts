@@ -172,7 +172,7 @@ export class Definitions {
   /** The lowest folder: complete, and held to its form when it was made. */
   readonly #ground: string;
   readonly #files = new Map<string, unknown>();
-  /** By name or alias, as they were asked for: each pair asks for a whole chain. */
+  /** By name or alias: each pair asks for a whole chain. */
   readonly #machines = new Map<string, MachineTypeDefinition>();
 
   /**

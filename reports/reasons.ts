@@ -49,7 +49,8 @@ const lastVcpu = (reasons: readonly Reason[]): number =>
 /** What is true of every vCPU up to the last is said once; what is not says of which. */
 function textOf(group: readonly Reason[], last: number): string {
   const [first] = group;
-  const text = group.length === 1 || first!.bit === null ? first!.message : groupLine(group);
+  const one = new Set(group.map(({ bit }) => bit)).size === 1;
+  const text = one ? first!.message : groupLine(group);
   const vcpus = [...new Set(group.flatMap(({ vcpu }) => vcpu ?? []))];
   return vcpus.length === 0 || vcpus.length > last ? text : `${text} (vCPU ${vcpus.join(', ')})`;
 }

@@ -22,6 +22,16 @@ void t.test('the table has a row per pair, a column per scenario, and the reason
   t.match(text, /^Holds: 2 identical, 1 refused as predicted, 0 changed$/m);
 });
 
+void t.test('what two comparisons found in one bit is one bit, and reads as when one found it', async (t) => {
+  const refused = { verdict: 'refused', predicted: 'refused' } as const;
+  const line = /^ {4}CPUID 1\.EDX\[1\] \(vme\): contract 1, host does not offer it \[ABI-HOST-001\] \(as predicted\)$/m;
+  t.match(report([cell({ ...refused, reasons: [vme, vme] })]), line);
+  t.match(
+    report([cell({ ...refused, reasons: [vme, { ...vme, bit: 2, feature: 'de' }] })]),
+    /CPUID 1\.EDX: vme, de: contract 1/,
+  );
+});
+
 const ofAll = (cells: readonly CellResult[]): Judged => ({ cells, complete: true });
 
 void t.test('a refusal that was not predicted breaks the contract', async (t) => {
