@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { shortFolder } from '../../corpora/short-folder.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import { needsKvm, smallFileSystem } from '../../reference-vmm/fixtures.js';
 import type { VerifyJson } from '../../reports/json.js';
@@ -152,8 +153,7 @@ void t.test(
   needsKvm,
   async (t) => {
     const log = join(folder, 'interrupted.jsonl');
-    const temporary = join(folder, 'tmp');
-    mkdirSync(temporary);
+    const temporary = shortFolder(t);
     const mark = `interrupted-${process.pid}`;
     const args = ['--machine', 'pc-i440fx-1.*', '--cpu', 'kvm64', ...ALLOW, '--scenario', 'boot,cold-start,migrate'];
     const end = await verify([...args, '--json', '--log', log], {
@@ -178,6 +178,28 @@ void t.test(
     t.same(readdirSync(temporary), []);
     const all = (JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] }).cells;
     t.ok(cells.length > 0 && cells.length < all.length, `${cells.length} of ${all.length}`);
+  },
+);
+
+void t.test(
+  'a temporary folder in which no socket can stand skips what needs one, and says why',
+  needsKvm,
+  async (t) => {
+    const temporary = join(folder, 'x'.repeat(90));
+    mkdirSync(temporary);
+    const args = [
+      ...PAIRS.slice(0, 2),
+      ...ALLOW,
+      '--scenario',
+      'boot,migrate',
+      '--json',
+      '--log',
+      join(folder, 'long.jsonl'),
+    ];
+    const { cells } = documentOf(await verify(args, { env: { TMPDIR: temporary } }));
+    t.match(cells, [{ scenario: 'boot' }, { verdict: 'skipped', reasons: [{ message: /at most \d+ bytes$/ }] }]);
+    t.equal(cells[0]!.verdict, cells[0]!.predicted);
+    t.same(readdirSync(temporary), []);
   },
 );
 

@@ -1,6 +1,5 @@
 /** One guest living on real agents, event after event: each step is judged, and must come out as it was predicted before. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import { type CpuIdentity, identityToJson, type MsrValue } from '../../corpora/identity.js';
@@ -13,6 +12,7 @@ import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
+import { makeCellFolder } from '../run/cell-folder.js';
 import { expectationOf, hasApic, hasXsave } from '../run/expectation.js';
 import { Life } from '../run/judge.js';
 import { type PredictOptions, predict } from '../run/predict.js';
@@ -84,7 +84,7 @@ export class GuestLife implements AsyncDisposable {
   }
 
   static async begin(stage: LifeStage): Promise<GuestLife> {
-    const life = new GuestLife(stage, await mkdtemp(join(tmpdir(), 'guest-abi-')));
+    const life = new GuestLife(stage, makeCellFolder());
     const host = stage.hosts.find((one) => life.#predicted([one]) !== 'refused') ?? stage.hosts[0]!;
     await life.#startOn(host, 'boot', null);
     return life;

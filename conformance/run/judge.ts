@@ -35,8 +35,8 @@ export interface Dump {
 
 const VOLATILITY = loadVolatility();
 
-/** Errors of a host that cannot play a scenario, whatever the guest. */
-const HOST_CANNOT = new Set(['userfaultfd-missing']);
+/** Errors of a host, or of this machine, that cannot play a scenario, whatever the guest. */
+const HOST_CANNOT = new Set(['userfaultfd-missing', 'temporary-folder-too-long']);
 
 type Running = Extract<Outcome, { kind: 'running' }>;
 

@@ -1,8 +1,5 @@
 /** Runs cells, several at a time, each in a folder of its own, and gives their results as they come. */
-import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { identityToJson } from '../../corpora/identity.js';
@@ -19,6 +16,7 @@ import { type QemuExpectation, qemuExpectation } from '../subjects/qemu/expectat
 import { takesOsxsave } from '../subjects/qemu/on-qemu.js';
 import { QEMU_PLAYS } from '../subjects/qemu/plays.js';
 import { type Cell, cellName, subjectOf } from './cell.js';
+import { makeCellFolder } from './cell-folder.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
 import { type Judgement, judge } from './judge.js';
 import { predict } from './predict.js';
@@ -97,7 +95,7 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
     const played = play({
       hosts: cell.hosts,
       get folder() {
-        folder ??= mkdtempSync(join(tmpdir(), 'guest-abi-'));
+        folder ??= makeCellFolder();
         return folder;
       },
       xgetbv:
