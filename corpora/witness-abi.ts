@@ -70,6 +70,8 @@ export const WITNESS_COUNTERS = [
 export const WITNESS_REQUEST_HEADER_BYTES = 48;
 /** In a request's flags: set CR4.OSXSAVE and XCR0, and witness XCR0. Not where XGETBV ends the guest. */
 export const WITNESS_FLAG_XCR0 = 1;
+/** In a request's flags: the first vCPU beats on COM1, a byte every 2^20 TSC ticks or so, one more than the last: who reads them sees from outside when it runs. */
+export const WITNESS_FLAG_BEAT = 2;
 /** Most CPUID rows and MSRs of a request, and most vCPUs. */
 export const WITNESS_CPUID_CAP = 128;
 export const WITNESS_MSR_CAP = 256;
@@ -94,6 +96,7 @@ export interface WitnessRequest {
   /** Of the further vCPUs, numbered from 1. */
   readonly apicIds?: readonly number[];
   readonly xcr0?: boolean;
+  readonly beats?: boolean;
   /** Of the pattern; 0: the guest takes its TSC. */
   readonly seed?: number;
   /** Guest-physical address of the first slice: behind the image, a multiple of 4096. */
@@ -128,7 +131,11 @@ export function encodeWitnessRequest(request: WitnessRequest): Uint8Array {
     within('CPUID places', cpuid.length, 1, WITNESS_CPUID_CAP),
     within('MSRs', msrs.length, 1, WITNESS_MSR_CAP),
     within('further vCPUs', apicIds.length, 0, WITNESS_VCPU_CAP - 1),
-    ...[request.xcr0 ? WITNESS_FLAG_XCR0 : 0, request.seed ?? 0, request.base ?? WITNESS_BASE],
+    ...[
+      (request.xcr0 ? WITNESS_FLAG_XCR0 : 0) | (request.beats ? WITNESS_FLAG_BEAT : 0),
+      request.seed ?? 0,
+      request.base ?? WITNESS_BASE,
+    ],
     within('first pages', request.firstPages ?? lastPages, 1, lastPages),
     ...[request.growth ?? 1, lastPages, request.pace ?? 0],
     ...cpuid.flatMap(({ leaf, subleaf }) => [leaf, subleaf]),

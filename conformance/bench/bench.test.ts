@@ -53,13 +53,13 @@ void t.test('without a compiler it says so', async (t) => {
 
 const noQemu = (await cachedQemu('11.1')) ? false : 'QEMU 11.1 is not in the cache';
 void t.test(
-  'migrations of ours and of QEMU are timed by their own monitors',
+  'migrations of ours and of QEMU are timed by the beats of their guests',
   { skip: needsKvm.skip || noQemu },
   async (t) => {
     const [row] = await migrationBench(1, [16]);
     t.match(row, { memory: 16, rounds: 1 });
-    for (const { total, downtime } of [row!])
-      for (const side of ['ours', 'qemu'] as const) t.ok(total[side].median >= downtime[side].median, side);
+    for (const { total, down } of [row!])
+      for (const side of ['ours', 'qemu'] as const) t.ok(down[side].median > 0 && total[side].median > 0, side);
   },
 );
 

@@ -1,52 +1,34 @@
-/** Live migration beside QEMU's: two processes each, over a unix socket, driven by QMP and timed by what `query-migrate` says. */
-import { existsSync, writeFileSync } from 'node:fs';
+/** Live migration beside QEMU's: two processes each, over a unix socket, timed by the beats of the guest that is moved. */
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GuestAbiError, MachineError } from '../../corpora/errors.js';
-import { encodeProbeRequest } from '../../corpora/probe-abi.js';
-import { probeImagePath } from '../../guest-probes/images.js';
 import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
-import { RunMachine } from '../cli/run-machine.js';
-import { QemuProcess } from '../import/qemu-process.js';
-import type { QmpClient } from '../import/qmp-client.js';
-import { cachedQemu, type QemuLauncher } from '../packages/qemu-trees.js';
-import { held, type Measurement, type Row } from './row.js';
-import { quartiles, type Spread } from './spread.js';
+import { migrate, ours, prepareFolder, qemuSubject, SIZES, type Subject, warm } from './beating-guest.js';
+import { type Beside, beside, held, type Measurement, type Row } from './row.js';
 
-const RELEASE = '11.1';
-const SIZES = [16, 128] as const;
-const DEADLINE_MS = 30_000;
+/** Milliseconds until a destination listens: far more than it takes. */
+const LISTEN_DEADLINE = 20_000;
+const ROUNDS = 10;
 
 /** Milliseconds. */
 interface Times {
+  /** From the command to the first beat at the destination. */
   readonly total: number;
-  readonly downtime: number;
+  /** From the last beat at the source to the first at the destination. */
+  readonly down: number;
 }
 
 export interface MigrationRow {
   /** Guest RAM, MiB. */
   readonly memory: number;
   readonly rounds: number;
+  /** As `Times`. */
   readonly total: Beside;
-  readonly downtime: Beside;
+  readonly down: Beside;
 }
-
-interface Beside {
-  readonly ours: Spread;
-  readonly qemu: Spread;
-}
-
-/** One side of a migration that can be asked over QMP. */
-interface Side extends AsyncDisposable {
-  readonly qmp: QmpClient;
-}
-/** Milliseconds until a destination listens: far more than it takes. */
-const LISTEN_DEADLINE = 20_000;
-
-type Starter = (args: { memory: number; folder: string; incoming: string | null; name: string }) => Promise<Side>;
-
-const ROUNDS = 10;
 
 export const migration: Measurement = {
   name: 'migration',
@@ -54,7 +36,8 @@ export const migration: Measurement = {
     const rows: Row[] = [];
     for (const accel of ['tcg', 'kvm'] as const)
       try {
-        rows.push(...(await migrationBench(ROUNDS, SIZES, accel)).flatMap((row) => rowsOf(row, accel)));
+        const { name } = await qemuSubject(accel);
+        for (const row of await migrationBench(ROUNDS, SIZES, accel)) rows.push(...rowsOf(row, accel, name));
       } catch (error) {
         if (!(error instanceof GuestAbiError)) throw error;
         console.error(`bench: migration beside QEMU under ${accel}: ${error.message}`);
@@ -63,23 +46,20 @@ export const migration: Measurement = {
   },
 };
 
-function rowsOf({ memory, total, downtime }: MigrationRow, accel: Accelerator): Row[] {
-  const row = (part: 'total' | 'downtime', what: string, { ours, qemu }: Beside): Row =>
+function rowsOf({ memory, total, down }: MigrationRow, accel: Accelerator, name: string): Row[] {
+  const row = (part: 'total' | 'down', span: string, times: Beside): Row =>
     held(
       {
         id: `migration-${memory}-${part}-${accel}`,
-        what: `migration of ${memory} MiB, ${what}`,
-        unit: 'ms',
-        value: ours,
-        goal: { kind: 'at-most', value: 1 },
+        what: `migration of a guest of ${memory} MiB that writes: ${span}`,
+        ...{ unit: 'ms', value: times.ours, goal: { kind: 'at-most', value: 1 } },
       },
-      `QEMU ${RELEASE} (${accel})`,
-      // QEMU counts whole milliseconds.
-      { ...qemu, median: Math.max(qemu.median, 1) },
+      name,
+      times.qemu,
     );
   return [
-    row('total', 'total', total),
-    row('downtime', "down (ours until the destination runs, QEMU's until all is sent)", downtime),
+    row('total', 'from the command to its first beat at the destination', total),
+    row('down', 'from its last beat at the source to that', down),
   ];
 }
 
@@ -89,23 +69,14 @@ export async function migrationBench(
   sizes: readonly number[] = SIZES,
   accel: Accelerator = 'tcg',
 ): Promise<MigrationRow[]> {
-  const launcher = await cachedQemu(RELEASE);
-  if (!launcher) throw new MachineError('bench-no-qemu', `QEMU ${RELEASE} is not in the cache: guest-abi lab setup`);
+  const subjects = [ours, await qemuSubject(accel)] as const;
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-bench-'));
-  writeFileSync(join(folder, 'request'), encodeProbeRequest({ msrs: [] }));
+  prepareFolder(folder);
   const rows: MigrationRow[] = [];
   try {
     for (const memory of sizes) {
-      const [ours, theirs]: [Times[], Times[]] = [[], []];
-      for (let round = 0; round < rounds; round++) {
-        ours.push(await migrateOnce(startOurs, memory, folder));
-        theirs.push(await migrateOnce(qemuStarter(launcher, accel), memory, folder));
-      }
-      const beside = (part: keyof Times): Beside => ({
-        ours: quartiles(ours.map((times) => times[part])),
-        qemu: quartiles(theirs.map((times) => times[part])),
-      });
-      rows.push({ memory, rounds, total: beside('total'), downtime: beside('downtime') });
+      const times = await beside(subjects, rounds, (subject) => migrateOnce(subject, memory, folder));
+      rows.push({ memory, rounds, total: times('total'), down: times('down') });
     }
   } finally {
     await rm(folder, { recursive: true });
@@ -113,46 +84,21 @@ export async function migrationBench(
   return rows;
 }
 
-const startOurs: Starter = ({ memory, folder, incoming, name }) => {
-  const guest = incoming
-    ? ['--incoming', incoming]
-    : ['--kernel', probeImagePath('cpu-state'), '--initrd', `${folder}/request`];
-  const pair = ['--machine', 'pc-i440fx-2.4', '--cpu', 'Nehalem', '--memory', `${memory}`];
-  return RunMachine.start(join(folder, `${name}.qmp`), [...pair, ...guest]);
-};
-
-const qemuStarter =
-  (launcher: QemuLauncher, accel: Accelerator): Starter =>
-  async ({ memory, folder, incoming }) => {
-    const machine = ['-accel', accel, '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'];
-    const guest = incoming ? ['-incoming', incoming] : [];
-    const image = ['-kernel', probeImagePath('cpu-state'), '-initrd', `${folder}/request`];
-    const process = await QemuProcess.start(launcher, [...machine, ...image, ...guest]);
-    if (!incoming) await process.qmp.execute('cont');
-    return process;
-  };
-
-async function migrateOnce(start: Starter, memory: number, folder: string): Promise<Times> {
+async function migrateOnce(subject: Subject, memory: number, folder: string): Promise<Times> {
   const link = join(folder, 'link');
-  const uri = `unix:${link}`;
   await rm(link, { force: true });
-  await using source = await start({ memory, folder, incoming: null, name: 'source' });
-  await using _ = await start({ memory, folder, incoming: uri, name: 'destination' });
-  // The guest has dumped by then, and waits for a command.
+  const place = (name: string) => ({ memory, folder, name });
+  await using source = await subject.start(place('source'), null);
+  await using destination = await subject.start(place('destination'), { incoming: `unix:${link}` });
   // A control socket may answer before the destination listens.
   for (const until = performance.now() + LISTEN_DEADLINE; !existsSync(link) && performance.now() < until; )
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  await source.qmp.execute('migrate', { uri });
-  for (const until = performance.now() + DEADLINE_MS; ; ) {
-    const info = (await source.qmp.execute('query-migrate')) as {
-      status: string;
-      'total-time': number;
-      downtime: number;
-    };
-    if (info.status === 'completed') return { total: info['total-time'], downtime: info.downtime };
-    if (info.status === 'failed' || performance.now() > until)
-      throw new MachineError('bench-migration', `a migration ended ${JSON.stringify(info)}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+    await sleep(20);
+  await warm(source);
+  const { begin } = await migrate(source, `unix:${link}`);
+  const first = await destination.beats.first();
+  const { last } = source.beats;
+  // Who lost a beat or gave one twice has not moved the guest that was there.
+  if (first.number !== (last.number + 1) % 256)
+    throw new MachineError('bench-beats', `${subject.name}: beat ${first.number} came after ${last.number}`);
+  return { total: first.at - begin, down: first.at - last.at };
 }

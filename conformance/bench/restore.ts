@@ -15,46 +15,53 @@ import { openChildAgent } from '../hosts/child-agent.js';
 import { AGENT } from '../hosts/local.js';
 import { cachedQemu, type QemuLauncher } from '../packages/qemu-trees.js';
 import { QemuGuest } from '../subjects/qemu/guest.js';
-import { held, type Measurement, type Row } from './row.js';
-import { quartiles } from './spread.js';
+import { RELEASE, SIZES } from './beating-guest.js';
+import { beside, held, type Measurement, type Row } from './row.js';
 
-const RELEASE = '11.1';
 const ROUNDS = 7;
 const DUMP = Uint8Array.of(COMMAND.dump);
 
-/** Makes an image, then gives the milliseconds of one restore of it. */
-type Subject = (file: string) => Promise<() => Promise<number>>;
+/** Makes an image of a guest of `memory` MiB, then gives the milliseconds of one restore of it. */
+type Subject = (file: string, memory: number) => Promise<() => Promise<number>>;
 
-export const restoring: Measurement = { name: 'restore', rows: async () => await restoreBench(ROUNDS) };
+export const restoring: Measurement = {
+  name: 'restore',
+  rows: async () => {
+    const rows: Row[] = [];
+    for (const accel of ['tcg', 'kvm'] as const)
+      try {
+        rows.push(...(await restoreBench(ROUNDS, SIZES, accel)));
+      } catch (error) {
+        if (!(error instanceof GuestAbiError)) throw error;
+        console.error(`bench: restore beside QEMU under ${accel}: ${error.message}`);
+      }
+    return rows;
+  },
+};
 
-/** One row for each accelerator under which QEMU makes the guest at all; rounds of both sides take turns. */
-export async function restoreBench(rounds: number): Promise<Row[]> {
+/** One row for each size; rounds of both sides take turns. Throws `MachineError` `bench-no-qemu` where QEMU is not in the cache. */
+export async function restoreBench(rounds: number, sizes: readonly number[], accel: Accelerator): Promise<Row[]> {
   const launcher = await cachedQemu(RELEASE);
   if (!launcher) throw new MachineError('bench-no-qemu', `QEMU ${RELEASE} is not in the cache: guest-abi lab setup`);
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-bench-'));
   const rows: Row[] = [];
   try {
-    for (const accel of ['tcg', 'kvm'] as const) {
-      try {
-        const [ours, theirs] = [
-          await reference(join(folder, 'ours')),
-          await qemu(launcher, accel)(join(folder, accel)),
-        ];
-        const times: [number[], number[]] = [[], []];
-        for (let round = 0; round < rounds; round++) {
-          times[0].push(await ours());
-          times[1].push(await theirs());
-        }
-        const row = {
-          id: `restore-to-dump-${accel}`,
-          what: 'restore in a new process to its first dump (ours 4 MiB, QEMU 16)',
-        };
-        const value = { unit: 'ms', value: quartiles(times[0]), goal: { kind: 'at-most', value: 1 } } as const;
-        rows.push(held({ ...row, ...value }, `QEMU ${RELEASE} (${accel})`, quartiles(times[1])));
-      } catch (error) {
-        if (!(error instanceof GuestAbiError)) throw error;
-        console.error(`bench: restore beside QEMU under ${accel}: ${error.message}`);
-      }
+    for (const memory of sizes) {
+      const file = (side: string): string => join(folder, `${side}-${memory}`);
+      const sides = [await reference(file('ours'), memory), await qemu(launcher, accel)(file('qemu'), memory)] as const;
+      const times = await beside(sides, rounds, async (restore) => ({ restore: await restore() }));
+      const { ours, qemu: theirs } = times('restore');
+      rows.push(
+        held(
+          {
+            id: `restore-to-dump-${memory}-${accel}`,
+            what: `restore, from the start of a process to its first dump, of the cpu-state probe in ${memory} MiB`,
+            ...{ unit: 'ms', value: ours, goal: { kind: 'at-most', value: 1 } },
+          },
+          `QEMU ${RELEASE} (${accel})`,
+          theirs,
+        ),
+      );
     }
   } finally {
     await rm(folder, { recursive: true });
@@ -62,9 +69,9 @@ export async function restoreBench(rounds: number): Promise<Row[]> {
   return rows;
 }
 
-const reference: Subject = async (file) => {
+const reference: Subject = async (file, memory) => {
   const identity = structuredClone(identityToJson(resolve({ machine: 'pc-i440fx-2.4', cpu: 'Nehalem' }))) as never;
-  const request: Params<'boot'> = { identity, allowAltered: true, forceFeatures: true, msrs: [], fault: null };
+  const request: Params<'boot'> = { identity, allowAltered: true, forceFeatures: true, msrs: [], fault: null, memory };
   const open = () => openChildAgent([process.execPath, AGENT], localSocket);
   {
     await using session = await open();
@@ -81,8 +88,8 @@ const reference: Subject = async (file) => {
 
 const qemu =
   (launcher: QemuLauncher, accel: Accelerator): Subject =>
-  async (file) => {
-    const request = { machine: 'pc', cpu: 'Nehalem', smp: parseSmp('1'), accel, msrs: [], apicIds: [] };
+  async (file, memory) => {
+    const request = { machine: 'pc', cpu: 'Nehalem', smp: parseSmp('1'), accel, memory, msrs: [], apicIds: [] };
     {
       await using guest = await QemuGuest.start(launcher, request);
       dumped(await guest.boot());

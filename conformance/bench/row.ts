@@ -1,5 +1,5 @@
 /** A line of the table of benchmarks, and what makes lines: a file that exports a `Measurement`, named in `measurements.ts`. */
-import type { Spread } from './spread.js';
+import { quartiles, type Spread } from './spread.js';
 
 export type Unit = 'us' | 'ms' | 's' | 'MiB' | '/s';
 
@@ -34,6 +34,26 @@ export const held = (row: Omit<Row, 'against'>, what: string, other: Spread | nu
   ...row,
   against: { what, value: other, ratio: middle(row.value) / middle(other) },
 });
+
+/** The same of both. */
+export interface Beside {
+  readonly ours: Spread;
+  readonly qemu: Spread;
+}
+
+/** Measures two subjects in turns, `rounds` of each; gives what makes the spreads of one of the things measured. */
+export async function beside<S, K extends string>(
+  [ours, qemu]: readonly [ours: S, qemu: S],
+  rounds: number,
+  measure: (subject: S) => Promise<Readonly<Record<K, number>>>,
+): Promise<(part: K) => Beside> {
+  const [own, other]: [Readonly<Record<K, number>>[], Readonly<Record<K, number>>[]] = [[], []];
+  for (let round = 0; round < rounds; round++) {
+    own.push(await measure(ours));
+    other.push(await measure(qemu));
+  }
+  return (part) => ({ ours: quartiles(own.map((one) => one[part])), qemu: quartiles(other.map((one) => one[part])) });
+}
 
 export function isMissed({ value, against, goal }: Row): boolean {
   if (!goal) return false;

@@ -1,13 +1,11 @@
-/** Snapshots beside QEMU's: a running guest is saved and gone on with in a new process, both driven by QMP; and what a live save costs a guest that writes. */
-import { rmSync, writeFileSync } from 'node:fs';
+/** Snapshots beside QEMU's: a running guest is saved and gone on with in a new process, timed by its beats; and what a live save costs a guest that writes all of its memory. */
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { GuestAbiError, MachineError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
-import { encodeProbeRequest } from '../../corpora/probe-abi.js';
-import { probeImagePath } from '../../guest-probes/images.js';
 import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
@@ -16,16 +14,9 @@ import { Machine } from '../../reference-vmm/monitor.js';
 import { writeSnapshot } from '../../reference-vmm/snapshot/file.js';
 import { startLiveSave } from '../../reference-vmm/snapshot/live-save.js';
 import { prepareLiveSave } from '../../reference-vmm/snapshot/save-thread.js';
-import { RunMachine } from '../cli/run-machine.js';
-import { QemuProcess } from '../import/qemu-process.js';
-import type { QmpClient } from '../import/qmp-client.js';
-import { cachedQemu, type QemuLauncher } from '../packages/qemu-trees.js';
-import { held, type Measurement, type Row } from './row.js';
+import { migrate, ours, prepareFolder, qemuSubject, SIZES, type Subject, warm } from './beating-guest.js';
+import { type Beside, beside, held, type Measurement, type Row } from './row.js';
 import { quartiles, type Spread } from './spread.js';
-
-const RELEASE = '11.1';
-const SIZES = [16, 128] as const;
-const DEADLINE_MS = 30_000;
 
 /** Milliseconds, where nothing else is said. */
 export interface SnapshotRow {
@@ -34,9 +25,9 @@ export interface SnapshotRow {
   readonly rounds: number;
   /** From the request to the whole file; ours is synced then, QEMU's is not. */
   readonly live: Beside;
-  /** How long the guest stood still for it. */
+  /** The longest time between two beats of the guest meanwhile. */
   readonly pause: Beside;
-  /** From the start of a process until the guest runs in it. */
+  /** From the start of a process to the first beat of the guest in it. */
   readonly restore: Beside;
   /** Ours alone, of a guest that writes to all of its memory: */
   readonly writing: {
@@ -50,21 +41,8 @@ export interface SnapshotRow {
   };
 }
 
-interface Beside {
-  readonly ours: Spread;
-  readonly qemu: Spread;
-}
-
-/** A machine that can be asked over QMP. */
-interface Side extends AsyncDisposable {
-  readonly qmp: QmpClient;
-}
-interface Subject {
-  readonly name: string;
-  start(memory: number, folder: string): Promise<Side>;
-  restore(memory: number, folder: string, file: string): Promise<Side>;
-}
-
+/** Milliseconds until a beat that was made is here. */
+const SETTLE_MS = 50;
 const ROUNDS = 5;
 
 export const snapshots: Measurement = {
@@ -73,7 +51,8 @@ export const snapshots: Measurement = {
     const rows: Row[] = [];
     for (const accel of ['tcg', 'kvm'] as const)
       try {
-        const measured = (await snapshotBench(ROUNDS, SIZES, accel)).flatMap((row) => rowsOf(row, accel));
+        const { name } = await qemuSubject(accel);
+        const measured = (await snapshotBench(ROUNDS, SIZES, accel)).flatMap((row) => rowsOf(row, accel, name));
         // What is of ours alone stands there once.
         rows.push(...measured.filter(({ id }) => !rows.some((row) => row.id === id)));
       } catch (error) {
@@ -84,27 +63,24 @@ export const snapshots: Measurement = {
   },
 };
 
-function rowsOf({ memory, live, pause, restore, writing }: SnapshotRow, accel: Accelerator): Row[] {
-  const beside = (id: string, what: string, { ours, qemu }: Beside): Row =>
+function rowsOf({ memory, live, pause, restore, writing }: SnapshotRow, accel: Accelerator, name: string): Row[] {
+  const row = (id: string, what: string, times: Beside): Row =>
     held(
       {
         id: `${id}-${memory}-${accel}`,
-        what: `${what} of ${memory} MiB`,
-        unit: 'ms',
-        value: ours,
-        goal: { kind: 'at-most', value: 1 },
+        what: `${what} of ${memory} MiB that writes`,
+        ...{ unit: 'ms', value: times.ours, goal: { kind: 'at-most', value: 1 } },
       },
-      `QEMU ${RELEASE} (${accel})`,
-      // QEMU counts whole milliseconds.
-      { ...qemu, median: Math.max(qemu.median, 1) },
+      name,
+      times.qemu,
     );
   const own = (id: string, what: string, value: Spread): Row => ({
-    ...{ id: `${id}-${memory}`, what: `${what}, a guest that writes ${memory} MiB`, unit: 'ms', value },
+    ...{ id: `${id}-${memory}`, what: `${what}, a guest that writes all of its ${memory} MiB`, unit: 'ms', value },
   });
   return [
-    beside('live-save', 'live save (ours is synced)', live),
-    beside('live-save-pause', 'guest stopped for a live save', pause),
-    beside('restore', 'restore in a new process until it runs', restore),
+    row('live-save', 'live save, from the command to its end (ours is synced), of a guest', live),
+    row('live-save-pause', 'longest time without a beat during it, a guest', pause),
+    row('restore', 'restore, from the start of a process to the first beat in it, of a guest', restore),
     own('save-written', 'stopped save, synced', writing.stopped),
     own('live-save-written', 'live save, synced', writing.live),
     own('live-save-stall', 'longest time without a write during a live save', writing.stall),
@@ -127,60 +103,21 @@ export async function snapshotBench(
   sizes: readonly number[] = SIZES,
   accel: Accelerator = 'tcg',
 ): Promise<SnapshotRow[]> {
-  const launcher = await cachedQemu(RELEASE);
-  if (!launcher) throw new MachineError('bench-no-qemu', `QEMU ${RELEASE} is not in the cache: guest-abi lab setup`);
+  const subjects = [ours, await qemuSubject(accel)] as const;
   const folder = await mkdtemp(join(tmpdir(), 'guest-abi-bench-'));
-  writeFileSync(join(folder, 'request'), encodeProbeRequest({ msrs: [] }));
+  prepareFolder(folder);
   const rows: SnapshotRow[] = [];
   try {
     for (const memory of sizes) {
-      const [ours, theirs]: [Times[], Times[]] = [[], []];
-      for (let round = 0; round < rounds; round++) {
-        ours.push(await saveAndRestore(reference, memory, folder));
-        theirs.push(await saveAndRestore(qemuSubject(launcher, accel), memory, folder));
-      }
-      const beside = (part: keyof Times): Beside => ({
-        ours: quartiles(ours.map((times) => times[part])),
-        qemu: quartiles(theirs.map((times) => times[part])),
-      });
+      const times = await beside(subjects, rounds, (subject) => saveAndRestore(subject, memory, folder));
       const writing = await writingGuest(rounds, memory, folder);
-      rows.push({ memory, rounds, live: beside('live'), pause: beside('pause'), restore: beside('restore'), writing });
+      rows.push({ memory, rounds, live: times('live'), pause: times('pause'), restore: times('restore'), writing });
     }
   } finally {
     await rm(folder, { recursive: true });
   }
   return rows;
 }
-
-const reference: Subject = {
-  name: 'ours',
-  start: (memory, folder) =>
-    RunMachine.start(join(folder, 'ours.qmp'), [
-      ...['--machine', 'pc-i440fx-2.4', '--cpu', 'Nehalem', '--memory', `${memory}`],
-      ...['--kernel', probeImagePath('cpu-state'), '--initrd', `${folder}/request`],
-    ]),
-  restore: (_, folder, file) => RunMachine.start(join(folder, 'ours.qmp'), ['--restore', file, '--lazy']),
-};
-
-const qemuSubject = (launcher: QemuLauncher, accel: Accelerator): Subject => {
-  const machine = (memory: number, folder: string): string[] => [
-    ...['-accel', accel, '-machine', 'pc', '-cpu', 'Nehalem', '-m', `${memory}`, '-serial', 'null'],
-    ...['-kernel', probeImagePath('cpu-state'), '-initrd', `${folder}/request`],
-  ];
-  return {
-    name: 'qemu',
-    async start(memory, folder) {
-      const process = await QemuProcess.start(launcher, machine(memory, folder));
-      await process.qmp.execute('cont');
-      return process;
-    },
-    async restore(memory, folder, file) {
-      const process = await QemuProcess.start(launcher, [...machine(memory, folder), '-incoming', `file:${file}`]);
-      await process.qmp.execute('cont');
-      return process;
-    },
-  };
-};
 
 interface Times {
   readonly live: number;
@@ -189,38 +126,22 @@ interface Times {
 }
 
 async function saveAndRestore(subject: Subject, memory: number, folder: string): Promise<Times> {
-  const file = join(folder, `${subject.name}.image`);
+  const file = join(folder, 'image');
+  const place = { memory, folder, name: 'guest' };
   let saved: { readonly live: number; readonly pause: number };
   {
-    await using side = await subject.start(memory, folder);
-    const capabilities = [{ capability: 'background-snapshot', state: true }];
-    await side.qmp.execute('migrate-set-capabilities', { capabilities });
-    // The guest has dumped by then, and waits for a command.
-    await sleep(300);
-    await side.qmp.execute('migrate', { uri: `file:${file}` });
-    const info = await until(side.qmp, 'query-migrate', ({ status }) => status === 'completed');
-    saved = { live: info['total-time'] as number, pause: info.downtime as number };
+    await using guest = await subject.start(place, null);
+    await warm(guest);
+    const { begin, end } = await migrate(guest, `file:${file}`, 'background-snapshot');
+    // The beat that ends the last gap has come by then.
+    await sleep(SETTLE_MS);
+    saved = { live: end - begin, pause: guest.beats.longestGap(begin) };
   }
   const begin = performance.now();
-  await using side = await subject.restore(memory, folder, file);
-  await until(side.qmp, 'query-status', ({ running }) => running === true);
-  const restore = performance.now() - begin;
+  await using guest = await subject.start(place, { file });
+  const { at } = await guest.beats.first();
   rmSync(file);
-  return { ...saved, restore };
-}
-
-async function until(
-  qmp: QmpClient,
-  command: string,
-  holds: (info: Record<string, unknown>) => boolean,
-): Promise<Record<string, unknown>> {
-  for (const end = performance.now() + DEADLINE_MS; ; ) {
-    const info = (await qmp.execute(command)) as Record<string, unknown>;
-    if (holds(info)) return info;
-    if (info.status === 'failed' || performance.now() > end)
-      throw new MachineError('bench-snapshot', `${command}: ${JSON.stringify(info)}`);
-    await sleep(2);
-  }
+  return { ...saved, restore: at - begin };
 }
 
 const FIRST = 0x20_0000;

@@ -37,12 +37,13 @@ export class RunMachine implements AsyncDisposable {
     this.ended = ended;
   }
 
-  /** `socket` is where it listens. */
-  static async start(socket: string, args: readonly string[]): Promise<RunMachine> {
+  /** `socket` is where it listens; `onSerial` gets what the guest writes to COM1. */
+  static async start(socket: string, args: readonly string[], onSerial?: (bytes: Buffer) => void): Promise<RunMachine> {
     const all = ['vmm', 'run', ...ANY_HOST, '--qmp', `unix:${socket},server=on,wait=off`, ...args];
     const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, CLI, ...all], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', onSerial ? 'pipe' : 'ignore', 'inherit'],
     });
+    if (onSerial) child.stdout!.on('data', onSerial);
     const ended = once(child, 'close').then(([code]) => code as number | null);
     const qmp = await connectQmp(socket, 60_000, () => child.exitCode === null);
     return new RunMachine(qmp, child, ended);

@@ -22,7 +22,7 @@ export class QemuStartError extends MachineError {
   }
 }
 
-/** A QEMU that waits before its first instruction (`-S`), with its QMP session. */
+/** A QEMU, by default one that waits before its first instruction (`-S`), with its QMP session. */
 export class QemuProcess implements AsyncDisposable {
   readonly qmp: QmpClient;
   readonly #child: ChildProcess;
@@ -37,10 +37,10 @@ export class QemuProcess implements AsyncDisposable {
   }
 
   /**
-   * Starts QEMU with `args` added to a bare, deviceless configuration.
+   * Starts QEMU with `args` added to a bare, deviceless configuration; `held` (default) waits before the first instruction, else the guest runs.
    * Throws `QemuStartError` with QEMU's own message where it ends at once.
    */
-  static async start(launcher: QemuLauncher, args: readonly string[]): Promise<QemuProcess> {
+  static async start(launcher: QemuLauncher, args: readonly string[], held = true): Promise<QemuProcess> {
     const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qmp-'));
     const socket = join(folder, 'qmp');
     const bare = [
@@ -48,7 +48,7 @@ export class QemuProcess implements AsyncDisposable {
       '-no-user-config',
       '-display',
       'none',
-      '-S',
+      ...(held ? ['-S'] : []),
       '-qmp',
       `unix:${socket},server=on,wait=off`,
     ];

@@ -115,6 +115,7 @@ start:
 1:  mov %eax, seed
     movl $0, starting
     movl $0, gap_forgets
+    movl $0, beats
     movl $1, report_wanted
     lgdt gdt_pointer
     ljmp $CODE_SELECTOR, $vcpu_start
@@ -199,7 +200,14 @@ pass:
     cmp $POLL_TICKS, %edx
     jb pass
     mov %eax, POLLED(%ebx)
-    mov $PORT_com1LineStatus, %edx
+    mov request, %eax
+    testb $WITNESS_FLAG_BEAT, REQUEST_FLAGS(%eax)
+    jz 6f
+    mov $PORT_com1, %edx
+    mov beats, %eax
+    out %al, %dx
+    incl beats
+6:  mov $PORT_com1LineStatus, %edx
     in %dx, %al
     test $1, %al
     jz pass
@@ -765,6 +773,7 @@ pace_read:      .skip 4
 starting:       .skip 4             # number of the vCPU that starts; 0 once it loops
 report_wanted:  .skip 4
 gap_forgets:    .skip 4
+beats:          .skip 4             # written to COM1 so far
 # One area for each vCPU, from `areas` on: the linker script aligns it, since an aligned section would push the header out of the file's
 # first 8 KiB.
 .globl areas_room

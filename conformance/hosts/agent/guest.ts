@@ -26,7 +26,7 @@ export const DUMP_DEADLINE_MS = 20_000;
 /** Bytes a second: so few that the probe's dump falls into its save. */
 const LIVE_SAVE_BANDWIDTH = 1024 * 1024;
 
-type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs' | 'witness'>;
+type Realize = Pick<Params<'boot'>, 'allowAltered' | 'forceFeatures' | 'msrs' | 'witness' | 'memory'>;
 type Created = Extract<Creation, { kind: 'created' }>;
 type CommandName = Params<'command'>['command'];
 
@@ -63,15 +63,17 @@ const bootOf = ({ witness, msrs }: Realize, identity: CpuIdentity): BootOptions 
   witness ? witnessBoot(identity, { ...witness, memoryBytes: witness.memory * MIB }) : probeBoot(msrs, identity.vcpus);
 
 /** What `Machine.create` made, or why it refused. */
-export const createGuest = (kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation =>
-  Machine.create(kvm, identity, {
+export function createGuest(kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation {
+  const memory = request.witness?.memory ?? request.memory;
+  return Machine.create(kvm, identity, {
     nameOf: featureName,
     boot: bootOf(request, identity),
-    ...(request.witness && { memoryBytes: request.witness.memory * MIB }),
+    ...(memory && { memoryBytes: memory * MIB }),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
     step,
   });
+}
 
 /** What a snapshot holds, or why it is refused; `accept` says whether it is wanted. Throws as `restoreSnapshot` does. */
 export const restoreGuest = (

@@ -137,6 +137,8 @@ const realize = {
   qemu: z.strictObject({ binary: z.string(), accel: z.enum(['tcg', 'kvm']) }).optional(),
   /** The witness is the guest, not the cpu-state probe: its memory in MiB, the seed of its patterns, whether it reads XCR0. */
   witness: z.strictObject({ memory: count, seed: count, xcr0: z.boolean() }).optional(),
+  /** Memory of another guest of the reference monitor, in MiB; absent: what the cpu-state probe needs. */
+  memory: count.optional(),
 };
 
 /**

@@ -12,11 +12,12 @@ export interface QemuGuestSpec {
   readonly cpu: string;
   readonly smp: SmpShape;
   readonly accel: Accelerator;
+  /** MiB; default: room for firmware, probe and request, little to save and to send. */
+  readonly memory?: number;
   /** A firmware of QEMU's own in place of the machine type's: `qboot.rom` boots in a third of the time. */
   readonly firmware?: string;
 }
 
-/** MiB: room for firmware, probe and request; little to save and to send. */
 const GUEST_MEMORY = 16;
 
 /** `-smp` as every release since 5.2 takes it: dies and modules only where there are several. */
@@ -33,9 +34,12 @@ export function smpArgument({ cpus, maxcpus, sockets, dies, modules, cores, thre
 }
 
 /** Arguments up to the character device `probe`, which the caller adds: where records go. `request`: the probe's, a file. */
-export const guestArguments = ({ machine, cpu, smp, accel, firmware }: QemuGuestSpec, request: string): string[] => [
+export const guestArguments = (
+  { machine, cpu, smp, accel, firmware, memory = GUEST_MEMORY }: QemuGuestSpec,
+  request: string,
+): string[] => [
   ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown'],
-  ...['-accel', accel, '-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${GUEST_MEMORY}`],
+  ...['-accel', accel, '-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${memory}`],
   ...(firmware ? ['-bios', firmware] : []),
   ...['-kernel', probeImagePath('cpu-state'), '-initrd', request],
   ...['-device', `isa-debugcon,iobase=${PORT.probe},chardev=probe`],
