@@ -1,13 +1,16 @@
-/** `vmm run`: boots the user's own image, or goes on from a snapshot, with the serial port on stdin and stdout and QMP on a socket. */
+/**
+ * `vmm run`: boots the user's own image, or goes on from a snapshot, with the serial port on stdin and stdout and QMP on a socket. What a guest
+ * does not need to begin is loaded when it runs: a restore is to take no longer than it must.
+ */
 import { readFileSync } from 'node:fs';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
+import type { CpuIdentity } from '../../corpora/identity.js';
 import { splitModuleList } from '../../reference-vmm/boot/boot.js';
 import type { BootOptions } from '../../reference-vmm/boot/plan.js';
-import { controlMachine } from '../../reference-vmm/control/control.js';
 import { ControlledMachine, type MachineEnd } from '../../reference-vmm/control/controlled-machine.js';
-import { takeIncoming } from '../../reference-vmm/control/incoming.js';
 import { QmpServer } from '../../reference-vmm/control/qmp-server.js';
+import type { MachineMaker } from '../../reference-vmm/control/snapshot-commands.js';
 import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
@@ -16,10 +19,8 @@ import { rehearseSending } from '../../reference-vmm/migration/rehearsal.js';
 import { parseMigrationUri } from '../../reference-vmm/migration/uri.js';
 import { type Creation, Machine } from '../../reference-vmm/monitor.js';
 import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
-import { findingLines } from '../../reports/reasons.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { type CommonOptions, printJson, warn } from './output.js';
-import { definitionsOf, followsHost, onePair, resolvePair } from './pairs.js';
 import { socketOf } from './qmp-option.js';
 
 export interface VmmRunOptions extends CommonOptions {
@@ -72,7 +73,9 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
       else process.stdout.write(Uint8Array.of(byte));
     },
   };
-  const identityOf = identityMaker(options);
+  // A folder that is not there is told before a guest runs.
+  if (options.corpora) (await import('./pairs.js')).definitionsOf(options.corpora);
+  const identityOf = await identityMaker(options);
   using kvm = openKvm();
   const created = options.restore
     ? restoreSnapshot(kvm, options.restore, { ...make, lazy: options.lazy ?? false })
@@ -86,12 +89,10 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
     server?.emit ?? (() => undefined),
     options.incoming ? 'inmigrate' : 'prelaunch',
   );
-  const definitions = definitionsOf(options.corpora);
-  const control = { name: options.name ?? null, definitions, maker: { kvm, options: make } };
-  await using _ = server && controlMachine(server, controlled, control);
   if (server) rehearseSending(controlled.live);
+  if (!options.incoming && !options.paused) controlled.cont();
+  await using _ = server && (await control(server, controlled, options, { kvm, options: make }));
   if (options.incoming) await awaitGuest(controlled, options);
-  else if (!options.paused) controlled.cont();
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
@@ -124,13 +125,31 @@ function bootOf({ kernel, initrd, append, restore, lazy, incoming, tlsCreds, qmp
   };
 }
 
+async function control(
+  server: QmpServer,
+  machine: ControlledMachine,
+  { name, corpora }: VmmRunOptions,
+  maker: MachineMaker,
+): Promise<AsyncDisposable> {
+  const { controlMachine } = await import('../../reference-vmm/control/control.js');
+  const { definitionsOf } = await import('./pairs.js');
+  return controlMachine(server, machine, { name: name ?? null, definitions: definitionsOf(corpora), maker });
+}
+
 /** Says on stderr where the guest is awaited: the port of `tcp:HOST:0` is known only then. */
 async function awaitGuest(machine: ControlledMachine, { incoming, tlsCreds = '' }: VmmRunOptions): Promise<void> {
+  const { takeIncoming } = await import('../../reference-vmm/control/incoming.js');
   if (incoming !== 'defer') warn(`waiting for a guest at ${await takeIncoming(machine, incoming!, tlsCreds)}`);
 }
 
 /** Names are looked up at once; what follows the host, once there is one. A snapshot brings its own identity. */
-function identityMaker({ machine, cpu, smp, corpora, restore }: VmmRunOptions) {
+async function identityMaker({
+  machine,
+  cpu,
+  smp,
+  corpora,
+  restore,
+}: VmmRunOptions): Promise<(kvm: Kvm) => CpuIdentity> {
   if (restore !== undefined) {
     if (machine !== undefined || cpu !== undefined)
       throw new InputError('restore-has-pair', '--restore brings machine type and CPU: leave --machine and --cpu away');
@@ -138,6 +157,7 @@ function identityMaker({ machine, cpu, smp, corpora, restore }: VmmRunOptions) {
       throw new Error('a snapshot has its identity');
     };
   }
+  const { definitionsOf, followsHost, onePair, resolvePair } = await import('./pairs.js');
   const definitions = definitionsOf(corpora);
   const request = onePair(
     { ...(machine && { machine: [machine] }), ...(cpu && { cpu: [cpu] }), smp: [smp] },
@@ -147,10 +167,11 @@ function identityMaker({ machine, cpu, smp, corpora, restore }: VmmRunOptions) {
   return (kvm: Kvm) => fixed ?? resolvePair(request, definitions, hostCapabilities(kvm));
 }
 
-function refused(
+async function refused(
   { reasons }: Extract<Creation, { kind: 'refused' }>,
   { json, restore, machine, cpu }: VmmRunOptions,
-): ExitCode {
+): Promise<ExitCode> {
+  const { findingLines } = await import('../../reports/reasons.js');
   const what = restore ?? `${machine}/${cpu}`;
   if (json) printJson('vmm-run', { pair: restore ? null : what, refused: reasons });
   else

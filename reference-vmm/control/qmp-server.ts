@@ -22,7 +22,9 @@ export class QmpServer implements AsyncDisposable {
   readonly #server: Server;
   readonly #version: QmpVersion;
   readonly #clients = new Map<Socket, QmpSession>();
-  #commands: QmpCommands = {};
+  #commands: QmpCommands | null = null;
+  /** Clients that came before there were commands: they wait for their greeting. */
+  #early: Socket[] = [];
 
   private constructor(path: string, version: string) {
     this.path = path;
@@ -32,8 +34,8 @@ export class QmpServer implements AsyncDisposable {
   }
 
   /**
-   * Listens at `path`; a socket there that nobody listens at is replaced. `version` is that of the package. Clients are served from here on, and find
-   * their commands with `serve`. Throws `InputError` `bad-socket`.
+   * Listens at `path`; a socket there that nobody listens at is replaced. `version` is that of the package. Clients can connect from here on, and are
+   * greeted with `serve`. Throws `InputError` `bad-socket`.
    */
   static async listen(path: string, version: string): Promise<QmpServer> {
     await removeStale(path);
@@ -65,6 +67,7 @@ export class QmpServer implements AsyncDisposable {
     };
     const offered: QmpCommands = { qmp_capabilities: command(NEGOTIATION, () => undefined), ...all };
     this.#commands = all;
+    for (const socket of this.#early.splice(0)) this.#greet(socket, all);
   }
 
   /** Tells all clients. */
@@ -76,12 +79,17 @@ export class QmpServer implements AsyncDisposable {
   #accept(socket: Socket): void {
     socket.setEncoding('utf8');
     socket.on('error', () => socket.destroy());
+    if (this.#commands) this.#greet(socket, this.#commands);
+    else this.#early.push(socket);
+  }
+
+  #greet(socket: Socket, commands: QmpCommands): void {
     socket.on('close', () => this.#clients.delete(socket));
     const write = (text: string): void => {
       if (socket.writableLength > BACKLOG_BYTES) socket.destroy();
       else if (socket.writable) socket.write(text);
     };
-    const session = new QmpSession(this.#version, () => this.#commands, write);
+    const session = new QmpSession(this.#version, () => commands, write);
     this.#clients.set(socket, session);
     socket.on('data', (text: string) => {
       if (!session.receive(text)) socket.end();
@@ -92,7 +100,7 @@ export class QmpServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
-    for (const socket of this.#clients.keys()) socket.destroySoon();
+    for (const socket of [...this.#early, ...this.#clients.keys()]) socket.destroySoon();
     await closed;
   }
 }

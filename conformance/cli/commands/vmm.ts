@@ -38,6 +38,9 @@ const runCommand = (): Command =>
     .option('--allow-altered', 'run although the kernel alters CPUID')
     .option('--force-features', 'expose features that the host does not offer')
     .action(async (options: VmmRunOptions) => {
+      // Beside the modules: a thread takes as long to start as they take to load. Where it fails, whoever wants it is told.
+      const { prepareThreads } = await import('../../../reference-vmm/kvm/vcpu-threads.js');
+      void prepareThreads(1).catch(() => undefined);
       const { vmmRun } = await import('../vmm-run.js');
       process.exitCode = await vmmRun(options);
     });

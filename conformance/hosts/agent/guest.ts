@@ -14,7 +14,6 @@ import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
 import { type LiveEvent, LiveMachine } from '../../../reference-vmm/live-machine.js';
 import { type Creation, Machine, type MachineEvent, runAsync } from '../../../reference-vmm/monitor.js';
-import { startLiveSave } from '../../../reference-vmm/snapshot/live-save.js';
 import type { MachineState } from '../../../reference-vmm/snapshot/machine-state.js';
 import { restoreSnapshot } from '../../../reference-vmm/snapshot/restore.js';
 import { witnessBoot } from '../../witness.js';
@@ -132,6 +131,7 @@ export class ProbeGuest implements Disposable {
 
   /** Saves the guest while it runs and dumps. Gives the dump; the file is whole then. Throws as `startLiveSave` and its `done`. */
   async saveLive(file: string): Promise<Outcome> {
+    const { startLiveSave } = await import('../../../reference-vmm/snapshot/live-save.js');
     await prepareThreads(1);
     this.live.resume();
     try {

@@ -1,6 +1,6 @@
 /** What an agent does on the KVM of its host: one guest at a time. */
 import { rmSync } from 'node:fs';
-import { InputError, type MachineError } from '../../../corpora/errors.js';
+import { InputError } from '../../../corpora/errors.js';
 import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
@@ -8,17 +8,12 @@ import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../../reference-vmm/kvm/system.js';
 import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
-import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
-import { DEFAULT_PARAMETERS, withParameters } from '../../../reference-vmm/migration/parameters.js';
-import { MigrationProgress } from '../../../reference-vmm/migration/progress.js';
-import { migrateOut } from '../../../reference-vmm/migration/source.js';
-import { connectMigration, listenForMigration } from '../../../reference-vmm/migration/transport.js';
+import type { Arrival } from '../../../reference-vmm/migration/destination.js';
 import type { Creation } from '../../../reference-vmm/monitor.js';
 import { writeSnapshot } from '../../../reference-vmm/snapshot/file.js';
 import { withFault } from './faults.js';
 import { createGuest, DUMP_DEADLINE_MS, identityOf, ProbeGuest, restoreGuest } from './guest.js';
 import { inFolder } from './made-folders.js';
-import { packFile, unpackFile } from './packed-file.js';
 import type { Outcome, Params, Result } from './protocol.js';
 import type { Handlers } from './server.js';
 
@@ -52,9 +47,9 @@ class KvmHandlers {
       send: (request) => this.#send(request),
       listen: (request) => this.#listen(request),
       received: () => this.#received(),
-      fetch: ({ file }) => ({ gzip: packFile(file) }),
-      put: ({ file, gzip }) => {
-        unpackFile(inFolder(file), gzip);
+      fetch: async ({ file }) => ({ gzip: (await import('./packed-file.js')).packFile(file) }),
+      put: async ({ file, gzip }) => {
+        (await import('./packed-file.js')).unpackFile(inFolder(file), gzip);
         return {};
       },
       remove: ({ file }) => {
@@ -113,24 +108,13 @@ class KvmHandlers {
     return this.#guest.command('dump');
   }
 
-  async #send({ socket, giveUp, maxRounds }: Params<'send'>): Promise<Result<'send'>> {
+  async #send(request: Params<'send'>): Promise<Result<'send'>> {
     const { live } = this.#running();
+    const { sendGuest } = await import('./moves.js');
     await prepareThreads(1);
     live.resume();
     try {
-      const link = await connectMigration(`unix:${socket}`);
-      const cancel = new AbortController();
-      const progress = new MigrationProgress((status) => {
-        if (giveUp === 'cancelled' && status === 'active') cancel.abort();
-        if (giveUp === 'cut' && status === 'device') link.destroy();
-      });
-      const parameters = withParameters(DEFAULT_PARAMETERS, maxRounds ? { 'max-rounds': maxRounds } : {});
-      const end = await migrateOut(live, link, socket, { parameters, progress, signal: cancel.signal }).catch(
-        (error: MachineError) => {
-          if (giveUp === 'cut' && error.code === 'migration-link') return { kind: 'cancelled' as const };
-          throw error;
-        },
-      );
+      const end = await sendGuest(live, request);
       if (end.kind === 'refused') return refused(end.reasons);
       if (end.kind === 'cancelled') return { kind: 'stayed' };
       this.#close();
@@ -142,21 +126,16 @@ class KvmHandlers {
   }
 
   async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
+    const { awaitGuest } = await import('./moves.js');
     await this.#prepare(request, true);
-    const listening = await listenForMigration(`unix:${inFolder(request.socket)}`);
-    const { connection } = listening;
-    this.#stopListening = () => listening.close();
-    const arriving = connection.then((duplex) =>
-      migrateIn(duplex, request.socket, ({ identity }) => {
-        const other = otherIdentity(identity.pair, request);
-        if (other) return [other];
-        const guest = this.#create(request, 'destination');
-        if (guest instanceof ProbeGuest) return guest.live;
-        return guest.kind === 'refused' ? guest.reasons : [];
-      }),
-    );
-    // It is told by `received`.
-    arriving.catch(() => undefined);
+    const { arriving, stop } = await awaitGuest(request.socket, ({ pair }) => {
+      const other = otherIdentity(pair, request);
+      if (other) return [other];
+      const guest = this.#create(request, 'destination');
+      if (guest instanceof ProbeGuest) return guest.live;
+      return guest.kind === 'refused' ? guest.reasons : [];
+    });
+    this.#stopListening = stop;
     this.#arriving = arriving;
     return {};
   }
