@@ -89,10 +89,12 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
     server?.emit ?? (() => undefined),
     options.incoming ? 'inmigrate' : 'prelaunch',
   );
-  if (server) rehearseSending(controlled.live);
+  const { live } = controlled;
+  const rehearsed = server && ([rehearseSending(live), live.travelFacts()] as const);
   if (!options.incoming && !options.paused) controlled.cont();
   await using _ = server && (await control(server, controlled, options, { kvm, options: make }));
   if (options.incoming) await awaitGuest(controlled, options);
+  else if (rehearsed) void (await import('../../reference-vmm/migration/rehearse-link.js')).rehearseLink(...rehearsed);
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });

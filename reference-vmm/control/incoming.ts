@@ -4,6 +4,7 @@ import { reason } from '../../corpora/verdict.js';
 import { prepareThreads } from '../kvm/vcpu-threads.js';
 import { migrateIn, type Realizer } from '../migration/destination.js';
 import { rehearseReceiving } from '../migration/rehearsal.js';
+import { rehearseLink } from '../migration/rehearse-link.js';
 import { readTlsFolder } from '../migration/tls.js';
 import { listenForMigration } from '../migration/transport.js';
 import type { ControlledMachine } from './controlled-machine.js';
@@ -16,8 +17,9 @@ const WAIT_MS = 2 ** 31 - 1;
  * `MachineError` where it cannot listen.
  */
 export async function takeIncoming(machine: ControlledMachine, uri: string, tlsCreds = ''): Promise<string> {
-  rehearseReceiving(machine.live);
-  await prepareThreads(machine.live.identity.vcpus.length);
+  const { live } = machine;
+  await rehearseLink(rehearseReceiving(live), live.travelFacts());
+  await prepareThreads(live.identity.vcpus.length);
   const tls = tlsCreds ? { tls: readTlsFolder(tlsCreds, 'server') } : {};
   const listening = await listenForMigration(uri, { deadlineMs: WAIT_MS, ...tls });
   void (async () => {

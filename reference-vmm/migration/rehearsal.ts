@@ -13,7 +13,8 @@ export function rehearseSending(live: LiveMachine): MachineCore {
 }
 
 /** Takes the state of a machine that is to be given one, and gives it back. */
-export function rehearseReceiving(live: LiveMachine): void {
-  live.machine.loadCore(rehearseSending(live));
-  live.travelFacts();
+export function rehearseReceiving(live: LiveMachine): MachineCore {
+  const core = rehearseSending(live);
+  live.machine.loadCore(core);
+  return core;
 }

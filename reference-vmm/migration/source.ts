@@ -133,6 +133,8 @@ class Outgoing {
   }
 
   #notes: readonly Reason[] = [];
+  /** The last word of a destination that gave up, null where it said none. */
+  #said: Promise<Refused | null> | null = null;
 
   async #offer(): Promise<void> {
     const { identity } = this.#machine;
@@ -217,7 +219,7 @@ class Outgoing {
     return left;
   }
 
-  /** Sends the pages of `#written`, while the guest runs within the bandwidth limit. */
+  /** Sends the pages of `#written`; while the guest runs, within the bandwidth limit and until all are with the kernel. */
   async #sendWritten(paced: boolean): Promise<void> {
     const written = this.#written;
     this.#written = new Uint8Array(written.length);
@@ -229,7 +231,7 @@ class Outgoing {
       if (++looked % LOOKS_A_TURN === 0 && paced) await new Promise<void>((resolve) => setImmediate(resolve));
     }
     if (!this.#batch.empty) await this.#sendBatch(paced);
-    await this.#sending;
+    if (paced) await this.#sending;
     this.#progress.pages = { ...this.#sent.counts };
     this.#progress.remaining = 0;
   }
@@ -249,7 +251,9 @@ class Outgoing {
     this.#collect(log);
     await this.#sendWritten(false);
     this.#checkThatItLives();
-    for (const { type, payload } of coreSections(this.#machine.saveCore())) await this.#send(type, payload);
+    // In one go behind the pages: each wait for the kernel would be downtime.
+    const core = coreSections(this.#machine.saveCore()).map(({ type, payload }) => this.#send(type, payload));
+    await Promise.all([this.#sending, ...core]);
     this.#notes = await this.#answer(MESSAGE.loaded);
     this.#onHandOver();
     try {
@@ -277,7 +281,12 @@ class Outgoing {
   /** A destination that gives up between its answers says why, and closes the link. */
   async #lastWord(error: unknown): Promise<unknown> {
     if (error instanceof Cancelled) return error;
-    return this.#answer(MESSAGE.refused, LAST_WORD_MS).catch((why: unknown) => (why instanceof Refused ? why : error));
+    // Several sends may fail at once; it is said once.
+    this.#said ??= this.#answer(MESSAGE.refused, LAST_WORD_MS).then(
+      () => null,
+      (why: unknown) => (why instanceof Refused ? why : null),
+    );
+    return (await this.#said) ?? error;
   }
 
   /** The notes of the answer. */

@@ -38,12 +38,13 @@ export class ContainerError extends InputError {
   }
 }
 
+/** The bytes of a container whose sections have payloads of these lengths. */
+export const containerBytes = (payloads: readonly number[]): number =>
+  payloads.reduce((sum, length) => sum + SECTION_HEADER_BYTES + length, HEADER_BYTES + DIGEST_BYTES);
+
 /** The container's pieces in order; joined they are the container. Payloads are not copied. */
 export function encodeContainer(kind: ContainerKind, sections: readonly Section[]): Uint8Array[] {
-  const length = sections.reduce(
-    (sum, { payload }) => sum + SECTION_HEADER_BYTES + payload.length,
-    HEADER_BYTES + DIGEST_BYTES,
-  );
+  const length = containerBytes(sections.map(({ payload }) => payload.length));
   const header = encodeHeader(kind, length);
   const checksum = new Checksum(header);
   const body = sections.flatMap(({ type, payload }) => [checksum.seal(type, payload), payload]);

@@ -7,6 +7,7 @@ import { nextData } from '../kvm/libc.ffi.js';
 import { ContainerError, containerLength, decodeContainer, HEADER_BYTES } from './container.js';
 import { imageHead, isZeroPage, planImage, readImageSection, ZERO_CHECKSUM } from './image.js';
 import {
+  headSections,
   type MachineCore,
   type MachineState,
   PAGE_BYTES,
@@ -27,7 +28,7 @@ const CHUNK_BYTES = 1024 * 1024;
 
 /** Gives the file's size in bytes, of which pages of zeros take none. Throws `MachineError` `file-not-written`. */
 export function writeSnapshot(file: string, state: MachineState): number {
-  const plan = planImage(state);
+  const plan = planImage(headSections(state), state.memoryBytes);
   const checksums = new Uint32Array(state.memoryBytes / PAGE_BYTES).fill(ZERO_CHECKSUM);
   const made = new NewFile(file);
   try {

@@ -11,8 +11,8 @@
  * multiple of 4096. The digest of the container covers the checksums, and they cover the pages.
  */
 import { crc32 } from 'node:zlib';
-import { encodeContainer, type Section } from './container.js';
-import { coreSections, identitySection, type MachineCore, PAGE_BYTES, SECTION } from './machine-state.js';
+import { containerBytes, encodeContainer, type Section } from './container.js';
+import { PAGE_BYTES, SECTION } from './sections.js';
 
 const PLACE_BYTES = 8;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
@@ -36,12 +36,9 @@ export interface ImagePlan extends ImageLayout {
   readonly memoryBytes: number;
 }
 
-/** The size of the file follows from the state without the memory's contents. */
-export function planImage(state: MachineCore): ImagePlan {
-  const head = [identitySection(state.identity), ...coreSections(state)];
-  const { memoryBytes } = state;
-  const container = encodeContainer('snapshot', [...head, imageSection(0, new Uint32Array(memoryBytes / PAGE_BYTES))]);
-  const bytes = container.reduce((sum, piece) => sum + piece.length, 0);
+/** Where the parts of a snapshot with these sections before its `image` stand: no more need be known of it. */
+export function planImage(head: readonly Section[], memoryBytes: number): ImagePlan {
+  const bytes = containerBytes([...head.map(({ payload }) => payload.length), imageSectionBytes(memoryBytes)]);
   const ramOffset = Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
   return { head, memoryBytes, ramOffset, fileBytes: ramOffset + memoryBytes };
 }
@@ -50,6 +47,8 @@ export function planImage(state: MachineCore): ImagePlan {
 export const imageHead = ({ head, ramOffset }: ImagePlan, checksums: Uint32Array): Uint8Array =>
   Buffer.concat(encodeContainer('snapshot', [...head, imageSection(ramOffset, checksums)]));
 
+const imageSectionBytes = (memoryBytes: number): number => PLACE_BYTES + (memoryBytes / PAGE_BYTES) * 4;
+
 function imageSection(ramOffset: number, checksums: Uint32Array): Section {
   const payload = Buffer.alloc(PLACE_BYTES + checksums.length * 4);
   payload.writeBigUInt64LE(BigInt(ramOffset));
@@ -57,16 +56,16 @@ function imageSection(ramOffset: number, checksums: Uint32Array): Section {
   return { type: SECTION.image, payload };
 }
 
-/** What an `image` section says; null where it cannot be of a guest with `memoryBytes` of RAM behind a container of `containerBytes`. */
+/** What an `image` section says; null where it cannot be of a guest with `memoryBytes` of RAM behind a container of `containedBytes`. */
 export function readImageSection(
   { payload }: Section,
   memoryBytes: number,
-  containerBytes: number,
+  containedBytes: number,
 ): { readonly ramOffset: number; readonly checksums: Uint32Array } | null {
-  if (payload.length !== PLACE_BYTES + (memoryBytes / PAGE_BYTES) * 4) return null;
+  if (payload.length !== imageSectionBytes(memoryBytes)) return null;
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
   const ramOffset = Number(bytes.readBigUInt64LE());
-  if (ramOffset % PAGE_BYTES !== 0 || ramOffset < containerBytes || ramOffset >= containerBytes + PAGE_BYTES)
+  if (ramOffset % PAGE_BYTES !== 0 || ramOffset < containedBytes || ramOffset >= containedBytes + PAGE_BYTES)
     return null;
   const checksums = Uint32Array.from({ length: memoryBytes / PAGE_BYTES }, (_, page) =>
     bytes.readUInt32LE(PLACE_BYTES + page * 4),

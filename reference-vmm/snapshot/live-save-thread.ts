@@ -7,7 +7,7 @@ import { NewFile } from '../../corpora/write-file.js';
 import { bytesOf, populate, WriteProtection } from '../kvm/userfaultfd.ffi.js';
 import { type ImagePlan, imageHead, isZeroPage, ZERO_CHECKSUM } from './image.js';
 import { type SaveMessage, type SaveRequest, type SaveThreadData, WORD } from './live-save-words.js';
-import { PAGE_BYTES } from './machine-state.js';
+import { PAGE_BYTES } from './sections.js';
 
 /** Pages written with one call: a writer that faults meanwhile waits for no more than these. */
 const BATCH_PAGES = 32;

@@ -6,7 +6,7 @@ import { type HostRange, WriteProtection } from '../kvm/userfaultfd.ffi.js';
 import type { LiveMachine } from '../live-machine.js';
 import { planImage } from './image.js';
 import { type SaveThreadData, WORD, WORDS } from './live-save-words.js';
-import { PAGE_BYTES } from './machine-state.js';
+import { headSections, type MachineCore, PAGE_BYTES } from './machine-state.js';
 import { SaveThread } from './save-thread.js';
 
 export interface LiveSaveOptions {
@@ -59,9 +59,13 @@ export async function startLiveSave(
   const ended = thread.end.finally(() => protection[Symbol.dispose]());
   ended.catch(() => undefined);
   await Promise.race([thread.ready, ended]);
-  let fixed: Fixed;
+  let fixed: Pick<LiveSave, 'fileBytes' | 'pauseMs'>;
   try {
-    fixed = fixImage(guest, protection, thread);
+    const { core, pauseMs } = fixImage(guest, protection);
+    // The guest runs again; a write waits until the thread has the plan.
+    const plan = planImage(headSections(core), core.memoryBytes);
+    thread.run(plan);
+    fixed = { fileBytes: plan.fileBytes, pauseMs };
   } catch (error) {
     thread.run(null);
     await ended.catch(() => undefined);
@@ -92,21 +96,18 @@ export async function startLiveSave(
   };
 }
 
-interface Fixed {
-  readonly fileBytes: number;
-  readonly pauseMs: number;
-}
-
 /** Stops the guest for as long as its state is taken and its RAM protected. Where it stood still before, it goes on standing. */
-function fixImage(guest: LiveMachine, protection: WriteProtection, thread: SaveThread): Fixed {
+function fixImage(
+  guest: LiveMachine,
+  protection: WriteProtection,
+): { readonly core: MachineCore; readonly pauseMs: number } {
   const wasRunning = guest.state === 'running';
   const begin = performance.now();
   guest.pause();
   try {
-    const plan = planImage(guest.saveCore());
+    const core = guest.saveCore();
     protection.protect();
-    thread.run(plan);
-    return { fileBytes: plan.fileBytes, pauseMs: performance.now() - begin };
+    return { core, pauseMs: performance.now() - begin };
   } finally {
     if (wasRunning) guest.resume();
   }

@@ -3,9 +3,11 @@ import { checkedDigits, checkedFields, checkedList, checkedNumber, checkedText }
 import { type CpuIdentity, checkedIdentity, identityToJson, type MsrValue } from '../../corpora/identity.js';
 import type { VmClock } from '../kvm/kvm.js';
 import { ContainerError, type Section } from './container.js';
+import { PAGE_BYTES, SECTION } from './sections.js';
 import { TRAVELLING_PARTS, type TravellingPart, type VcpuState } from './vcpu-state.js';
 
-export const PAGE_BYTES = 4096;
+export { PAGE_BYTES, SECTION } from './sections.js';
+
 const PAGE_RECORD_BYTES = 8 + PAGE_BYTES;
 
 /** One page that is not all zeroes. */
@@ -32,9 +34,6 @@ export interface MachineState extends MachineCore {
   /** In ascending order; all other pages are zero. */
   readonly pages: readonly Page[];
 }
-
-/** `memory` holds the pages themselves, `image` says where in the file they stand. */
-export const SECTION = { identity: 1, machine: 2, vcpu: 3, memory: 4, image: 5 } as const;
 
 interface MachineJson {
   readonly memoryBytes: number;
@@ -70,9 +69,14 @@ export function coreSections({ memoryBytes, clock: at, devices, vcpus }: Machine
   return [json(SECTION.machine, machine), ...vcpus.map((vcpu) => json(SECTION.vcpu, vcpuToJson(vcpu)))];
 }
 
-export const stateSections = (state: MachineState): Section[] => [
+/** Those of a state without its memory. */
+export const headSections = (state: MachineCore): Section[] => [
   identitySection(state.identity),
   ...coreSections(state),
+];
+
+export const stateSections = (state: MachineState): Section[] => [
+  ...headSections(state),
   { type: SECTION.memory, payload: encodePages(state.pages) },
 ];
 
