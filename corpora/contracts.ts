@@ -4,6 +4,7 @@ import { type CpuidRow, type CpuidRowJson, CpuidTable, rowFromJson, rowToJson } 
 import { builtInDefinitions, type Definitions } from './definitions.js';
 import { InputError } from './errors.js';
 import type { VcpuIdentity } from './identity.js';
+import { KeptOf } from './kept.js';
 import { parsePair } from './pair.js';
 
 /** The SMP shapes that contracts hold. */
@@ -70,8 +71,11 @@ export function contractOf(
   const file = definitions.contracts(cpu.model) as ContractFile | undefined;
   const name = definitions.machineIndex.aliases[machine] ?? machine;
   const table = file?.tables.find(({ pairs }) => pairs[cpu.model]?.includes(name));
-  return table && contractOfTable(table, smp);
+  return table && unfolded.of(table).answer(smp, () => contractOfTable(table, smp));
 }
+
+/** One table is of many pairs. */
+const unfolded = new KeptOf<ContractTable, Contract>();
 
 const isContractShape = (smp: string): smp is ContractShape => (CONTRACT_SHAPES as readonly string[]).includes(smp);
 

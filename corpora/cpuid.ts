@@ -48,11 +48,20 @@ type Place = Pick<CpuidRow, 'leaf' | 'subleaf'>;
 const rowName = ({ leaf, subleaf }: Place): string =>
   subleaf === null ? hexShort(leaf) : `${hexShort(leaf)}.${hexShort(subleaf)}`;
 
+/** Equal for equal rows in the same order. */
+export function contentOfRows(rows: readonly CpuidRow[]): string {
+  let content = '';
+  for (const { leaf, subleaf, eax, ebx, ecx, edx } of rows)
+    content += `${leaf},${subleaf},${eax},${ebx},${ecx},${edx};`;
+  return content;
+}
+
 const byPlace = (a: Place, b: Place): number => a.leaf - b.leaf || (a.subleaf ?? -1) - (b.subleaf ?? -1);
 
 /** An immutable CPUID table: at most one row per (leaf, subleaf), sorted by them. */
 export class CpuidTable implements Iterable<CpuidRow> {
   readonly rows: readonly CpuidRow[];
+  #content: string | undefined;
 
   /** Throws `RangeError` where two rows have one place. */
   constructor(rows: Iterable<CpuidRow>) {
@@ -63,6 +72,12 @@ export class CpuidTable implements Iterable<CpuidRow> {
 
   [Symbol.iterator](): Iterator<CpuidRow> {
     return this.rows[Symbol.iterator]();
+  }
+
+  /** Equal for equal tables. */
+  get content(): string {
+    this.#content ??= contentOfRows(this.rows);
+    return this.#content;
   }
 
   get size(): number {

@@ -49,7 +49,7 @@ export function msrContractOf(
   definitions: Definitions = builtInDefinitions(),
 ): readonly MsrValue[] | undefined {
   const table = tableOf(pair, definitions, ({ tables }) => tables);
-  return table && membersOf(table.values).map(({ index, name }) => ({ index, value: parseHex64(name) }));
+  return table && unfolded(knownValues, table.values, (index, name) => ({ index, value: parseHex64(name) }));
 }
 
 /** What writes do to the MSRs of a pair, frozen, by index; undefined as `msrContractOf`, and where a file is older than that. */
@@ -58,7 +58,7 @@ export const msrEffectsOf = (
   definitions: Definitions = builtInDefinitions(),
 ): readonly MsrEffect[] | undefined => {
   const table = tableOf(pair, definitions, ({ writes }) => writes ?? []);
-  return table && membersOf(table.effects).map(({ index, name }) => ({ index, effect: name }));
+  return table && unfolded(knownEffects, table.effects, (index, effect) => ({ index, effect }));
 };
 
 function tableOf<T extends Pick<MsrContractTable, 'pairs'>>(
@@ -88,31 +88,43 @@ export const frozenMsrPairs = ({ tables }: MsrContractFile): { readonly model: s
     Object.entries(pairs).flatMap(([model, machines]) => machines.map((machine) => ({ model, machine }))),
   );
 
+/** One table is of many pairs: it is unfolded once. */
+type Unfolded<T> = WeakMap<object, readonly T[]>;
+const knownValues: Unfolded<MsrValue> = new WeakMap();
+const knownEffects: Unfolded<MsrEffect> = new WeakMap();
+
+/** The MSRs of runs, by index. */
+function unfolded<T extends { readonly index: number }>(
+  known: Unfolded<T>,
+  named: Readonly<Record<string, string>>,
+  memberOf: (index: number, name: string) => T,
+): readonly T[] {
+  const before = known.get(named);
+  if (before) return before;
+  const members = Object.entries(named)
+    .flatMap(([name, ranges]) =>
+      ranges
+        .split(' ')
+        .flatMap(within)
+        .map((index) => memberOf(index, name)),
+    )
+    .sort((a, b) => a.index - b.index);
+  known.set(named, members);
+  return members;
+}
+
+function within(range: string): number[] {
+  const [first, last = first] = range.split('-').map(parseHex32);
+  return Array.from({ length: last! - first! + 1 }, (_, i) => first! + i);
+}
+
 /** An MSR with what its file says of it. */
 interface Member {
   readonly index: number;
   readonly name: string;
 }
 
-/** One table is of many pairs: it is unfolded once. */
-const unfolded = new WeakMap<object, readonly Member[]>();
-
-function membersOf(named: Readonly<Record<string, string>>): readonly Member[] {
-  const known = unfolded.get(named);
-  if (known) return known;
-  const members = Object.entries(named)
-    .flatMap(([name, ranges]) => ranges.split(' ').flatMap((range) => within(range, name)))
-    .sort((a, b) => a.index - b.index);
-  unfolded.set(named, members);
-  return members;
-}
-
-function within(range: string, name: string): Member[] {
-  const [first, last = first] = range.split('-').map(parseHex32);
-  return Array.from({ length: last! - first! + 1 }, (_, i) => ({ index: first! + i, name }));
-}
-
-/** The opposite of `membersOf`: names ascending, indices of each in runs. */
+/** The opposite of `unfolded`: names ascending, indices of each in runs. */
 function namedRuns(members: readonly Member[]): Record<string, string> {
   const byName = new Map<string, number[]>();
   for (const { index, name } of members) byName.set(name, [...(byName.get(name) ?? []), index]);

@@ -30,11 +30,8 @@ function rangesOf(indices: readonly number[], access: 'read' | 'write'): MsrFilt
   }
   return windows.map((window) => {
     const base = window[0]!;
-    const allowed = new Set(window);
-    return {
-      base,
-      access,
-      allowed: Array.from({ length: window.at(-1)! - base + 1 }, (_, i) => allowed.has(base + i)),
-    };
+    const allowed = new Array<boolean>(window.at(-1)! - base + 1).fill(false);
+    for (const index of window) allowed[index - base] = true;
+    return { base, access, allowed };
   });
 }

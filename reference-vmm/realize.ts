@@ -2,6 +2,7 @@
 import { type CpuidRow, CpuidTable } from '../corpora/cpuid.js';
 import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import type { MsrValue, VcpuIdentity } from '../corpora/identity.js';
+import { Kept, KeptOf } from '../corpora/kept.js';
 import { msrLabel } from '../corpora/msrs.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import { derivedTable, POWER_ON } from './cpu-model/derived.js';
@@ -14,7 +15,6 @@ import {
 } from './cpu-model/differences.js';
 import { msrsOf } from './cpu-model/msrs.js';
 import { type Shortfall, shortfalls } from './cpu-model/offered.js';
-import { encodeCpuid2 } from './kvm/codec.js';
 import type { Vcpu } from './kvm/kvm.js';
 import { KvmError } from './kvm/kvm-error.js';
 import { type MsrRefusal, setMsrs } from './snapshot/vcpu-state.js';
@@ -86,20 +86,15 @@ export function realize(
   };
 }
 
-/** By the namer, then by what was given, what came back, and where: a kernel that changes tables changes those of most pairs alike. */
-const knownChanges = new WeakMap<FeatureNamer, Map<string, readonly Reason[]>>();
-const KEPT = 1000;
+/** A kernel that changes tables changes those of most pairs alike. */
+const knownChanges = new KeptOf<FeatureNamer, readonly Reason[]>();
 
 /** SET minus GET. */
 function kernelChanges(cpuid: CpuidTable, readBack: CpuidTable, place: ReasonPlace): readonly Reason[] {
-  const known = knownChanges.get(place.nameOf) ?? new Map<string, readonly Reason[]>();
-  knownChanges.set(place.nameOf, known);
-  const bytes = [cpuid, readBack].map((table) => Buffer.from(encodeCpuid2(table).buffer).toString('latin1'));
-  const key = [place.step, place.vcpu, ...bytes].join();
-  const changes = known.get(key) ?? alterations(derivedTable(cpuid, POWER_ON), readBack, place);
-  if (known.size >= KEPT) known.clear();
-  known.set(key, changes);
-  return changes;
+  const content = [place.step, place.vcpu, cpuid.content, readBack.content].join('|');
+  return knownChanges
+    .of(place.nameOf)
+    .answer(content, () => alterations(derivedTable(cpuid, POWER_ON), readBack, place));
 }
 
 const APIC = 1 << 9;
@@ -126,11 +121,17 @@ export function msrsOfShortfalls(
   cpuid: CpuidTable,
   features: readonly string[],
 ): ReadonlySet<number> {
-  if (missing.length === 0) return new Set();
-  const given = new CpuidTable(cpuid.rows.map((row) => withoutBits(row, missing)));
-  const without = new Set(indicesOf(given, features));
-  return new Set(indicesOf(cpuid, features).filter((index) => !without.has(index)));
+  if (missing.length === 0) return NONE;
+  const lacking = missing.map(({ leaf, subleaf, register, missing: bits }) => `${leaf}.${subleaf}.${register} ${bits}`);
+  return knownMsrs.answer([features.join(), lacking.join(), cpuid.content].join('|'), () => {
+    const given = new CpuidTable(cpuid.rows.map((row) => withoutBits(row, missing)));
+    const without = new Set(indicesOf(given, features));
+    return new Set(indicesOf(cpuid, features).filter((index) => !without.has(index)));
+  });
 }
+
+const NONE: ReadonlySet<number> = new Set();
+const knownMsrs = new Kept<ReadonlySet<number>>();
 
 const indicesOf = (cpuid: CpuidTable, features: readonly string[]): number[] =>
   msrsOf({ vcpus: [{ index: 0, apicId: 0, cpuid }], features }).map(({ index }) => index);

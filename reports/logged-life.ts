@@ -1,8 +1,9 @@
 /** What the guest of a cell showed, as the log holds it: thousands of cells share a table, so each distinct one is a line of its own, named by its digest. */
 import { createHash } from 'node:crypto';
-import { type CpuidRow, CpuidTable } from '../corpora/cpuid.js';
+import { type CpuidRow, CpuidTable, contentOfRows } from '../corpora/cpuid.js';
 import { hex32, hex64, parseHex32, parseHex64 } from '../corpora/hex.js';
 import type { VcpuIdentity } from '../corpora/identity.js';
+import { KeptOf } from '../corpora/kept.js';
 import { type ObservedMsr, type VcpuObservation, vcpuObservationToJson } from '../corpora/observation.js';
 
 /** First 32 hex digits of the SHA-256 of a table's rows, joined by newlines. */
@@ -64,26 +65,32 @@ export interface Life {
   readonly steps: readonly { readonly step: string; readonly vcpus: readonly VcpuObservation[] }[];
 }
 
-/** The life with its tables put into `keep`, which gives their digests. `isTime`: the MSR counts time. */
-export function logLife(
-  { expected, steps }: Life,
-  keep: (table: LoggedTable) => Digest,
-  isTime: (msr: number) => boolean,
-): LoggedLife {
-  const cpuid = (rows: Iterable<CpuidRow>): Digest => keep({ kind: 'cpuid', rows: [...rows].map(cpuidText) });
-  const msrs = (own: readonly ObservedMsr[]): Digest =>
-    keep({ kind: 'msrs', rows: own.filter(({ index }) => !isTime(index)).map(msrText) });
+/** Takes tables, and gives their digests. */
+export type TableKeeper = (table: LoggedTable) => Digest;
+
+/** What was put into each: thousands of tables are alike, and the texts of one take 0.2 ms. */
+const known = new KeptOf<TableKeeper, Digest>();
+
+/** The life with its tables put into `keep`. `isTime`: the MSR counts time. */
+export function logLife({ expected, steps }: Life, keep: TableKeeper, isTime: (msr: number) => boolean): LoggedLife {
+  const kept = known.of(keep);
+  const cpuid = (rows: readonly CpuidRow[]): Digest =>
+    kept.answer(`cpuid ${contentOfRows(rows)}`, () => keep({ kind: 'cpuid', rows: rows.map(cpuidText) }));
+  const msrs = (own: readonly ObservedMsr[]): Digest => {
+    const lasting = own.filter(({ index }) => !isTime(index));
+    return kept.answer(`msrs ${contentOfMsrs(lasting)}`, () => keep({ kind: 'msrs', rows: lasting.map(msrText) }));
+  };
   return {
     expected: expected.map(({ vcpu, msrs: own }) => ({
       index: vcpu.index,
       apicId: vcpu.apicId,
-      cpuid: cpuid(vcpu.cpuid),
+      cpuid: cpuid(vcpu.cpuid.rows),
       msrs: msrs(own),
     })),
     steps: steps.map(({ step, vcpus }) => ({
       step,
       vcpus: vcpus.map((seen) => ({
-        ...vcpuObservationToJson(seen),
+        ...vcpuObservationToJson({ ...seen, cpuid: [], msrs: [] }),
         cpuid: cpuid(seen.cpuid),
         msrs: msrs(seen.msrs),
         time: seen.msrs.filter(({ index }) => isTime(index)).map(msrText),
@@ -91,6 +98,9 @@ export function logLife(
     })),
   };
 }
+
+const contentOfMsrs = (msrs: readonly ObservedMsr[]): string =>
+  msrs.map((msr) => `${msr.index},${'fault' in msr ? msr.fault : msr.value}`).join(';');
 
 const bare = (value: number): string => hex32(value).slice(2);
 

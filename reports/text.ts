@@ -86,7 +86,10 @@ function painted(cells: readonly CellResult[], pad: number, paint: (style: Style
 function rowReasons(row: TableRow, verbose: boolean): string[] {
   const cells = row.cells.flat();
   const lines = new Set(
-    cells.flatMap((cell) => findingLines(cell.reasons).map((line) => `${line}${predictedNote(cell)}`)),
+    cells.flatMap((cell) => {
+      const note = predictedNote(cell);
+      return findingLines(cell.reasons).map((line) => `${line}${note}`);
+    }),
   );
   const all = [...lines].map((line) => `    ${line}`);
   if (verbose) return [...all, ...nameLines(cells.flatMap(({ reasons }) => reasons)).map((line) => `      ${line}`)];

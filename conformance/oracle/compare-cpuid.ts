@@ -18,27 +18,37 @@ export function compareCpuid(
   say: Say,
 ): Reason[] {
   const table = withDerivedBits(expected.cpuid, seen, context.volatility, context.answerer);
-  const asked = new Set(seen.cpuid.flatMap(placesAnsweredBy));
-  const due = expected.rowsBeyondMaximum === 'different' ? () => true : heededBy(table, context.answerer);
+  const unread = table.rows.filter(isUnreadIn(seen.cpuid));
   return [
     ...seen.cpuid.flatMap((row) => {
       const want = expectedAnswer(table, row.leaf, row.subleaf, context.answerer);
+      if (REGISTERS.every((register) => want[register] === row[register])) return [];
       return REGISTERS.flatMap((register) => compareRegister(row, register, want, seen.index, context));
     }),
-    ...table.rows.filter((row) => !asked.has(place(row)) && due(row)).map((row) => say(notObserved(row))),
+    ...dueOf(unread, table, expected.rowsBeyondMaximum, context.answerer).map((row) => say(notObserved(row))),
   ];
 }
 
-const place = ({ leaf, subleaf }: Pick<CpuidRow, 'leaf' | 'subleaf'>): string => `${leaf}.${subleaf}`;
-
 /** An answer proves the row of its own place, and a row without subleaf. */
-const placesAnsweredBy = (row: CpuidRow): string[] => [place(row), place({ ...row, subleaf: null })];
+function isUnreadIn(answers: readonly CpuidRow[]): (row: CpuidRow) => boolean {
+  const asked = new Map<number, Set<number | null>>();
+  for (const { leaf, subleaf } of answers) {
+    const subleaves = asked.get(leaf) ?? new Set([null]);
+    asked.set(leaf, subleaves.add(subleaf));
+  }
+  return ({ leaf, subleaf }) => !asked.get(leaf)?.has(subleaf);
+}
 
-/** The rows of a table that its guest asks for when it heeds every maximum, of leaves and of subleaves. */
-function heededBy(table: CpuidTable, answerer: CpuidAnswerer): (row: CpuidRow) => boolean {
-  const sweep = sweepCpuid((leaf, subleaf) => expectedAnswer(table, leaf, subleaf, answerer));
-  const places = new Set(sweep.flatMap(placesAnsweredBy));
-  return (row) => places.has(place(row));
+/** Those of some rows that a guest of their table asks for: all, or where it may leave out what lies beyond a maximum, those within. */
+function dueOf(
+  rows: readonly CpuidRow[],
+  table: CpuidTable,
+  beyondMaximum: ExpectedVcpu['rowsBeyondMaximum'],
+  answerer: CpuidAnswerer,
+): readonly CpuidRow[] {
+  if (rows.length === 0 || beyondMaximum === 'different') return rows;
+  const isBeyond = isUnreadIn(sweepCpuid((leaf, subleaf) => expectedAnswer(table, leaf, subleaf, answerer)));
+  return rows.filter((row) => !isBeyond(row));
 }
 
 function notObserved(row: CpuidRow): DifferenceFacts {

@@ -4,7 +4,7 @@ import type { Definitions } from '../../corpora/definitions.js';
 import { featureName } from '../../corpora/features.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
-import { type MsrEffect, msrContractOf, msrEffectsOf } from '../../corpora/msr-contracts.js';
+import { msrContractOf, msrEffectsOf } from '../../corpora/msr-contracts.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { alterations, DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
@@ -46,26 +46,31 @@ export const brokenDefinitions = (contract: Expectation, identity: CpuIdentity):
 export function brokenMsrs(identity: CpuIdentity, definitions?: Definitions): Reason[] {
   const values = msrContractOf(identity.pair, definitions);
   const effects = msrEffectsOf(identity.pair, definitions);
-  const numbers = (list: readonly MsrValue[]) => list.map(({ index, value }) => [index, value] as const);
-  const words = (list: readonly MsrEffect[]) => list.map(({ index, effect }) => [index, effect] as const);
   return [
-    ...(values ? msrsOtherwise(numbers(values), numbers(identity.msrs), ['#GP', '']) : []),
-    ...(effects ? msrsOtherwise(words(effects), words(msrEffects(identity)), ['faults', 'a write ']) : []),
+    ...(values ? msrsOtherwise(values, identity.msrs, ({ value }) => value, ['#GP', '']) : []),
+    ...(effects ? msrsOtherwise(effects, msrEffects(identity), ({ effect }) => effect, ['faults', 'a write ']) : []),
   ];
 }
 
-/** Values stay numbers until one differs: the texts of all pairs' MSRs take a tenth of a gate's time. */
-type Named = readonly (readonly [index: number, content: bigint | string])[];
+type Content = bigint | string;
 
-const contentText = (content: bigint | string): string => (typeof content === 'bigint' ? hex64(content) : content);
+const contentText = (content: Content): string => (typeof content === 'bigint' ? hex64(content) : content);
 
-function msrsOtherwise(contract: Named, now: Named, [absent, what]: readonly [string, string]): Reason[] {
-  const [frozen, today] = [new Map(contract), new Map(now)];
-  const indices = [...new Set([...frozen.keys(), ...today.keys()])];
+/** Most pairs are as they were frozen: no maps and no texts are made before one differs. Both lists are by index. */
+function msrsOtherwise<T extends Pick<MsrValue, 'index'>>(
+  contract: readonly T[],
+  now: readonly T[],
+  contentOf: (one: T) => Content,
+  [absent, what]: readonly [string, string],
+): Reason[] {
+  const isSame = (one: T, i: number): boolean => one.index === now[i]!.index && contentOf(one) === contentOf(now[i]!);
+  if (contract.length === now.length && contract.every(isSame)) return [];
+  const [frozen, today] = [contract, now].map((list) => new Map(list.map((one) => [one.index, contentOf(one)])));
+  const indices = [...new Set([...frozen!.keys(), ...today!.keys()])];
   return indices
-    .filter((index) => frozen.get(index) !== today.get(index))
+    .filter((index) => frozen!.get(index) !== today!.get(index))
     .map((index) => {
-      const [was, is] = [contentText(frozen.get(index) ?? absent), contentText(today.get(index) ?? absent)];
+      const [was, is] = [contentText(frozen!.get(index) ?? absent), contentText(today!.get(index) ?? absent)];
       const message = `${msrLabel(index)}: ${what}contract ${was}, definition shows ${is}`;
       const facts = { step: 'resolve', vcpu: 0, msr: hex32(index), layer: 'monitor' as const };
       return reason({ ...facts, code: 'definition-msr-changed', contract: was, guest: is, message });

@@ -3,6 +3,7 @@ import { CpuidTable } from '../../corpora/cpuid.js';
 import { GuestAbiError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
 import type { MsrValue, VcpuIdentity } from '../../corpora/identity.js';
+import { Kept } from '../../corpora/kept.js';
 import { type ObservedMsr, type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
 import { requirementOf } from '../../corpora/requirements.js';
 import { type Layer, type Reason, reason, type Verdict } from '../../corpora/verdict.js';
@@ -34,6 +35,9 @@ export interface Dump {
 }
 
 const VOLATILITY = loadVolatility();
+
+/** A kernel that changes tables changes those of most pairs alike. */
+const knownAlterations = new Kept<readonly { readonly one: Reason; readonly key: string }[]>();
 
 /** Errors of a host, or of this machine, that cannot play a scenario, whatever the guest. */
 const HOST_CANNOT = new Set(['userfaultfd-missing', 'temporary-folder-too-long']);
@@ -145,7 +149,12 @@ export class Life {
   #unsaid({ index, cpuid }: VcpuIdentity, readBack: CpuidTable, altered: readonly Reason[]): Reason[] {
     const place = { step: this.#step, vcpu: index, nameOf: featureName };
     const said = new Set(altered.map(alterationKey));
-    return alterations(derivedTable(cpuid, POWER_ON), readBack, place).filter((one) => !said.has(alterationKey(one)));
+    return knownAlterations
+      .answer([place.step, index, cpuid.content, readBack.content].join('|'), () =>
+        alterations(derivedTable(cpuid, POWER_ON), readBack, place).map((one) => ({ one, key: alterationKey(one) })),
+      )
+      .filter(({ key }) => !said.has(key))
+      .map(({ one }) => one);
   }
 
   #fromBefore({ step, sameBoot }: NonNullable<Step['like']>): Reason[] {

@@ -37,6 +37,7 @@ export class LogWriter {
   /** Every table that is in the log. */
   readonly tables = new Map<Digest, LoggedTable>();
   readonly #fd: number;
+  readonly #keep = (table: LoggedTable): Digest => this.#table(table);
   readonly #hosts = new Map<string, HostSummary>();
 
   private constructor(file: string, options: LoggedOptions, part: string | undefined, before: ResultLog | null) {
@@ -89,7 +90,7 @@ export class LogWriter {
 
   /** `life`: what its guest had to show and showed, where it was run. */
   cell(result: CellResult, life?: Life): LoggedCell {
-    const cell: LoggedCell = life ? { ...result, life: logLife(life, (table) => this.#table(table), isTime) } : result;
+    const cell: LoggedCell = life ? { ...result, life: logLife(life, this.#keep, isTime) } : result;
     this.#write({ type: 'cell', ...cell });
     return cell;
   }

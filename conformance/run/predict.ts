@@ -5,6 +5,7 @@ import { builtInDefinitions, type Definitions } from '../../corpora/definitions.
 import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity, VcpuIdentity } from '../../corpora/identity.js';
+import { KeptOf } from '../../corpora/kept.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withAdditions, withoutBits } from '../../reference-vmm/cpu-model/additions.js';
@@ -102,6 +103,7 @@ const NO_BACKGROUND_SNAPSHOT: Prediction = {
 
 /** True where a guest sees the same on every host of its path, altered as it is. */
 function alterAlike({ identity }: Pick<Cell, 'identity'>, hosts: readonly HostCapabilities[]): boolean {
+  if (hosts.length === 1) return true;
   const shown = hosts.map((host) => JSON.stringify(identity.vcpus.map(({ cpuid }) => seenOf(shownBy(host, cpuid)))));
   return new Set(shown).size === 1;
 }
@@ -114,16 +116,21 @@ const shownBy = ({ cpuidAdditions, cpuidRemovals }: HostCapabilities, cpuid: Cpu
 const seenOf = (table: CpuidTable): CpuidRow[] =>
   sweepCpuid((leaf, subleaf) => expectedAnswer(table, leaf, subleaf, 'kvm'));
 
-function onHost(
-  { index, cpuid }: VcpuIdentity,
-  host: HostCapabilities,
-  { forceFeatures }: PredictOptions,
-): { missing: Reason[]; added: Reason[] } {
-  const place = { step: 'predicted', vcpu: index, nameOf: featureName };
-  // Another layout cannot be forced.
-  const missing = shortfalls(cpuid, host).filter(({ kind }) => !forceFeatures || kind === 'xsave-layout');
-  return {
-    missing: shortfallReasons(missing, place),
-    added: alterations(cpuid, shownBy(host, cpuid), place),
-  };
+/** What a vCPU lacks on a host, and how it is shown otherwise there. */
+interface OnHost {
+  readonly missing: readonly Reason[];
+  readonly added: readonly Reason[];
 }
+
+const known = new KeptOf<HostCapabilities, OnHost>();
+
+const onHost = ({ index, cpuid }: VcpuIdentity, host: HostCapabilities, { forceFeatures }: PredictOptions): OnHost =>
+  known.of(host).answer([index, forceFeatures, cpuid.content].join('|'), () => {
+    const place = { step: 'predicted', vcpu: index, nameOf: featureName };
+    // Another layout cannot be forced.
+    const missing = shortfalls(cpuid, host).filter(({ kind }) => !forceFeatures || kind === 'xsave-layout');
+    return {
+      missing: shortfallReasons(missing, place),
+      added: alterations(cpuid, shownBy(host, cpuid), place),
+    };
+  });

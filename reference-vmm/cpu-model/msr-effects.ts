@@ -6,8 +6,15 @@ import type { MsrEffect } from '../../corpora/msr-contracts.js';
 import { type Msr, msrsOf } from './msrs.js';
 
 /** By index, write-only MSRs included; a write to any other faults. */
-export const msrEffects = (identity: Pick<CpuIdentity, 'vcpus' | 'features'>): MsrEffect[] =>
-  msrsOf(identity).map((msr) => ({ index: msr.index, effect: effectOf(msr) }));
+export function msrEffects(identity: Pick<CpuIdentity, 'vcpus' | 'features'>): readonly MsrEffect[] {
+  const msrs = msrsOf(identity);
+  const effects = known.get(msrs) ?? msrs.map((msr) => ({ index: msr.index, effect: effectOf(msr) }));
+  known.set(msrs, effects);
+  return effects;
+}
+
+/** By a CPU's MSRs, which are one list for all pairs that are alike. */
+const known = new WeakMap<readonly Msr[], readonly MsrEffect[]>();
 
 /** `keeps` the bits of a mask, `swallows` those of another, faults on all others; the whole must have the `form` (`VALUE_FORMS`). */
 function effectOf({ definition: { access, form }, writable, ignored }: Msr): string {

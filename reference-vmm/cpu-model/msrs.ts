@@ -3,6 +3,7 @@ import { cpuCondition, cpuNumber } from '../../corpora/cpu-condition.js';
 import { CpuFacts } from '../../corpora/cpu-facts.js';
 import type { CpuidTable } from '../../corpora/cpuid.js';
 import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import { Kept, KeptOf } from '../../corpora/kept.js';
 import { type MsrDefinition, msrDictionary, msrIndex, msrName } from '../../corpora/msrs.js';
 import { type MsrMasks, masksOf } from './msr-masks.js';
 import { resetValue } from './msr-resets.js';
@@ -20,15 +21,13 @@ export interface Msr extends MsrMasks {
   readonly reset: bigint | null;
 }
 
-/** The MSRs that exist for a vCPU of an identity, by index. They follow from its CPUID table and its features in feature MSRs. */
+/** The MSRs that exist for a vCPU of an identity, by index: one list for all that are alike. They follow from its CPUID table and its features in feature MSRs. */
 export function msrsOf({ vcpus, features }: MsrSubject, vcpu = 0): readonly Msr[] {
   const { cpuid } = vcpus[vcpu]!;
   const known = lastAnswers.get(cpuid);
   if (known?.vcpu === vcpu && known.features === features) return known.msrs;
-  const content = contentOf(cpuid, features, vcpu);
-  const msrs = answers.get(content) ?? decideMsrs(cpuid, features, vcpu);
-  if (answers.size >= KEPT) answers.clear();
-  answers.set(content, msrs);
+  const content = [vcpu, features.join(), cpuid.content].join('|');
+  const msrs = answers.answer(content, () => decideMsrs(cpuid, features, vcpu));
   lastAnswers.set(cpuid, { vcpu, features, msrs });
   return msrs;
 }
@@ -39,16 +38,8 @@ const lastAnswers = new WeakMap<
   { readonly vcpu: number; readonly features: readonly string[]; readonly msrs: readonly Msr[] }
 >();
 
-/** By content: most machine types show a model alike, and an answer takes 1 ms. */
-const answers = new Map<string, readonly Msr[]>();
-const KEPT = 1000;
-
-const contentOf = ({ rows }: CpuidTable, features: readonly string[], vcpu: number): string =>
-  [
-    vcpu,
-    features.join(),
-    ...rows.map(({ leaf, subleaf, eax, ebx, ecx, edx }) => `${leaf},${subleaf},${eax},${ebx},${ecx},${edx}`),
-  ].join(';');
+/** An answer takes 1 ms. */
+const answers = new Kept<readonly Msr[]>();
 
 function decideMsrs(cpuid: CpuidTable, features: readonly string[], vcpu: number): readonly Msr[] {
   const cpu = new CpuFacts(cpuid, features);
@@ -86,11 +77,21 @@ export interface ResetOptions {
  * What a vCPU of an identity reads of its MSRs after power-on: those that exist and can be read. An identity carries those of its first
  * vCPU; the others differ where the volatility is `per-vcpu`.
  */
-export const resetMsrs = (subject: MsrSubject, { vcpu = 0, microcodeRevision = null }: ResetOptions = {}): MsrValue[] =>
-  msrsOf(subject, vcpu).flatMap(({ index, reset, definition }) => {
-    if (reset === null || definition.index === X2APIC) return [];
-    return [{ index, value: index === MICROCODE_REVISION ? (microcodeRevision ?? reset) : reset }];
-  });
+export function resetMsrs(
+  subject: MsrSubject,
+  { vcpu = 0, microcodeRevision = null }: ResetOptions = {},
+): readonly MsrValue[] {
+  const msrs = msrsOf(subject, vcpu);
+  return knownResets.of(msrs).answer(`${microcodeRevision}`, () =>
+    msrs.flatMap(({ index, reset, definition }) => {
+      if (reset === null || definition.index === X2APIC) return [];
+      return [{ index, value: index === MICROCODE_REVISION ? (microcodeRevision ?? reset) : reset }];
+    }),
+  );
+}
+
+/** By a CPU's MSRs, which are one list for all pairs that are alike. */
+const knownResets = new KeptOf<readonly Msr[], readonly MsrValue[]>();
 
 /**
  * True for a pair that follows its host: models `host` and `max`, machine types `pc-next`. Its guest reaches every MSR that the

@@ -1,6 +1,7 @@
 /** What may be exposed on a host: KVM's supported CPUID and the known additions to it. The same rule for real hosts and captures. */
 import { type CpuidField, type CpuidRow, type CpuidTable, REGISTERS, type Register } from '../../corpora/cpuid.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
+import { KeptOf } from '../../corpora/kept.js';
 
 type Word = readonly [leaf: number, subleaf: number | null, register: Register];
 
@@ -121,9 +122,10 @@ export interface Shortfall extends CpuidField {
 }
 
 /** All registers of `table` that may not be exposed on `host`, in the table's order; none = the table is offered. */
-export function shortfalls(table: CpuidTable, host: HostCapabilities): Shortfall[] {
-  return table.rows.flatMap((row) => rowShortfalls(row, host));
-}
+export const shortfalls = (table: CpuidTable, host: HostCapabilities): readonly Shortfall[] =>
+  known.of(host).answer(table.content, () => table.rows.flatMap((row) => rowShortfalls(row, host)));
+
+const known = new KeptOf<HostCapabilities, readonly Shortfall[]>();
 
 function rowShortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
   if (row.leaf === 0xd && row.subleaf !== null && row.subleaf >= 2) return layoutShortfalls(row, host);

@@ -3,13 +3,14 @@
 import { featureName } from '../../../corpora/features.js';
 import { hex64, parseHex32 } from '../../../corpora/hex.js';
 import { type CpuIdentity, identityFromJson, type VcpuIdentity } from '../../../corpora/identity.js';
+import { Kept } from '../../../corpora/kept.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
 import { changeText, decodeWitness, isWitnessRecord } from '../../../guest-probes/witness-record.js';
-import type { BootOptions } from '../../../reference-vmm/boot/plan.js';
+import type { BootImage, BootOptions } from '../../../reference-vmm/boot/plan.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { prepareThreads } from '../../../reference-vmm/kvm/vcpu-threads.js';
 import { type LiveEvent, LiveMachine } from '../../../reference-vmm/live-machine.js';
@@ -42,18 +43,17 @@ type WitnessedVcpu = Extract<Outcome, { kind: 'witnessed' }>['vcpus'][number];
 /** What vCPUs said so far: all of one kind. */
 type Seen = (VcpuObservation | WitnessedVcpu)[];
 
-let lastBoot: { readonly asked: string; readonly options: BootOptions } | undefined;
+let probe: BootImage | undefined;
+const probeBoots = new Kept<BootOptions>();
 
-/** The probe with its request; made once for guests one after the other that are asked the same. */
+/** The probe with its request: one value for guests that are asked the same, which are planned once. */
 function probeBoot(msrs: readonly string[], [, ...others]: readonly VcpuIdentity[]): BootOptions {
   const apicIds = others.map(({ apicId }) => apicId);
-  const asked = `${msrs.join()};${apicIds.join()}`;
-  if (lastBoot?.asked !== asked) {
-    const image = { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') };
+  return probeBoots.answer(`${msrs.join()};${apicIds.join()}`, () => {
+    probe ??= { name: probeImagePath('cpu-state'), bytes: probeImage('cpu-state') };
     const request = encodeProbeRequest({ msrs: msrs.map(parseHex32), apicIds });
-    lastBoot = { asked, options: { image, modules: [{ text: 'request', bytes: request }] } };
-  }
-  return lastBoot.options;
+    return { image: probe, modules: [{ text: 'request', bytes: request }] };
+  });
 }
 
 const MIB = 1024 * 1024;
@@ -183,7 +183,7 @@ export class ProbeGuest implements Disposable {
     if (seen.length < machine.identity.vcpus.length) return null;
     return {
       kind: 'running',
-      vcpus: structuredClone((seen as VcpuObservation[]).map(vcpuObservationToJson)) as never,
+      vcpus: (seen as VcpuObservation[]).map(vcpuObservationToJson) as never,
       altered: [...altered],
       forced: [...forced],
       readBack: readBack.map((table) => table.toJSON()),
