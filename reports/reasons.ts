@@ -72,3 +72,6 @@ function groupLine(group: readonly Reason[]): string {
   const effect = message.slice(message.indexOf(': ') + 2);
   return `CPUID ${field}: ${bits.join(', ')}: ${effect}`;
 }
+
+/** `1 cell`, `2 cells` */
+export const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;

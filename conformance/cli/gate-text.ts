@@ -1,6 +1,6 @@
 /** What `gate` found, for people: by cause, short. */
 import type { CellResult } from '../../corpora/verdict.js';
-import { reasonLines } from '../../reports/reasons.js';
+import { counted, reasonLines } from '../../reports/reasons.js';
 import { machineRanges } from '../gate/machine-ranges.js';
 import { type ChangeKind, conclusionText, type GateFinding, type GateResult, sameCause } from '../gate/result.js';
 
@@ -46,7 +46,6 @@ function bootLines(boots: readonly CellResult[] | null): string[] {
 
 const pairsIn = (findings: readonly GateFinding[]): string[] => unique(findings.flatMap(({ pairs }) => pairs));
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];
-const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
 
 const TITLES: Readonly<Record<ChangeKind, string>> = {
   changed: 'BROKEN  ',

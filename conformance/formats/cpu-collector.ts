@@ -51,8 +51,12 @@ export class CpuCollector {
     return this.#cpus.get(cpu)?.msrs.get(index);
   }
 
+  get count(): number {
+    return this.#cpus.size;
+  }
+
   get empty(): boolean {
-    return this.#cpus.size === 0;
+    return this.count === 0;
   }
 
   /** In the order of their index. */

@@ -3,7 +3,7 @@ import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { compare, convert } from './convert.js';
 import type { CpuDump } from './dump.js';
-import { parse, write } from './formats.js';
+import { parse, recognize, write } from './formats.js';
 import { libvirtNames, qemuNameOf } from './libvirt-names.js';
 
 const names = libvirtNames();
@@ -35,19 +35,71 @@ MSR 00000198: 0000-0000-0000-0002
   const { dump, losses } = parse('aida64', text);
   t.strictSame(
     dump.cpus.map(({ index, cpuid }) => [index, cpuid.size]),
-    [
-      [0, 0],
-      [1, 4],
-    ],
+    [[1, 4]],
+    'MSRs that name no CPU are those of the first',
   );
-  t.match(dump.cpus[1]!.cpuid.get(4, 1), { eax: 0x3c004122 });
-  t.match(dump.cpus[1]!.cpuid.get(0xd, 2), { ebx: 0x240 });
+  t.match(row(dump, 4, 1), { eax: 0x3c004122 });
+  t.match(row(dump, 0xd, 2), { ebx: 0x240 });
   t.match(dump.cpus[0]!.msrs, [
     { index: 0x1b, value: 0xfee00900n },
     { index: 0x49, fault: '#GP' },
     { index: 0x198, value: 1n },
   ]);
   t.strictSame(losses, ['read more than once, only the first kept: MSR 0x198']);
+});
+
+void t.test('aida64: subleaves are hexadecimal, as AMX and LWP show', async (t) => {
+  const text = `CPUID 0000000D: 000602E7-00002B00-00002B00-40000000 [SL 00] [x87]
+CPUID 0000000D: 00000008-00000000-00000001-00000000 [SL 0A]
+CPUID 0000000D: 00000040-00000AC0-00000002-00000000 [SL 11]
+CPUID 0000000D: 00000080-00000340-00000000-00000000 [SL 3E]
+CPUID 0000000D: 00000080-00000340-00000000-00000000 [SL 3E]
+`;
+  const { dump } = parse('aida64', text);
+  t.strictSame(
+    dump.cpus[0]!.cpuid.rows.map(({ subleaf }) => subleaf),
+    [0, 10, 17, 62],
+  );
+  t.match(write('aida64', dump).text, /00000040-00000AC0-00000002-00000000 \[SL 11\]/);
+});
+
+void t.test('aida64: old programs count from 1, part with tabs and blanks, and number no subleaves', async (t) => {
+  const text = `CPUID Registers (CPU #1):
+CPUID 00000000  \t0000000D-756E6547-6C65746E-49656E69
+CPUID 0000000D  \t00000207-00000340-00000988-00000000
+CPUID 0000000D  \t0000000F-00000350-00001800-00000000
+CPUID 0000000D  \t00000100-00000240-00000000-00000000
+CPUID 0000000D  \t00000008-00000980-00000000-00000000
+CPUID 0000000D  \t00000010-00000000-00000001-00000000
+
+CPUID Registers (CPU #2 Virtual):
+CPUID 00000000 :0000000D-756E6547-6C65746E-49656E69
+CPUID 0000000D : 00000007 00000240 00000340 00000000
+CPUID 0000000D : 00000100 00000240 00000000 00000000
+`;
+  const { dump } = parse('aida64', text);
+  t.equal(recognize(text).name, 'aida64');
+  t.strictSame(
+    dump.cpus.map(({ index, cpuid }) => [index, cpuid.rows.map(({ subleaf }) => subleaf)]),
+    [
+      [0, [null, 0, 1, 2, 9, 11]],
+      [1, [null, 0, 2]],
+    ],
+    'leaf D: its flags only where they are, each component at its bit',
+  );
+});
+
+void t.test('aida64: without headers, leaf 0 begins a CPU', async (t) => {
+  const one =
+    'CPUID 00000000: 00000001-68747541-444D4163-69746E65\nCPUID 00000001: 00000612-00000000-00000000-0081F9FF\n';
+  const { dump } = parse('aida64', one + one);
+  t.strictSame(
+    dump.cpus.map(({ index, cpuid }) => [index, cpuid.size]),
+    [
+      [0, 2],
+      [1, 2],
+    ],
+  );
 });
 
 void t.test('kcpuid-raw: subleaves in decimal', async (t) => {

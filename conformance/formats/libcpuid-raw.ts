@@ -20,7 +20,7 @@ const holds = {
   facts: [],
 } as const;
 
-/** libcpuid.h: arrays over leaves from `first`, or over the subleaves of one leaf; `count` is libcpuid's size of the array. */
+/** libcpuid.h up to 0.8.2: arrays over leaves from `first`, or over the subleaves of one leaf; `count` is libcpuid's size of the array. */
 const ARRAYS = [
   { name: 'basic_cpuid', by: 'leaf', first: 0, count: 32 },
   { name: 'ext_cpuid', by: 'leaf', first: 0x80000000, count: 32 },
@@ -29,6 +29,7 @@ const ARRAYS = [
   { name: 'intel_fn12h', by: 'subleaf', first: 0x12, count: 4 },
   { name: 'intel_fn14h', by: 'subleaf', first: 0x14, count: 4 },
   { name: 'amd_fn8000001dh', by: 'subleaf', first: 0x8000001d, count: 4 },
+  { name: 'amd_fn80000026h', by: 'subleaf', first: 0x80000026, count: 4 },
 ] as const;
 type RowArray = (typeof ARRAYS)[number];
 

@@ -51,8 +51,18 @@ const CASES: readonly (readonly [format: string, text: string, says: string])[] 
   ],
   [
     'aida64',
-    'CPUID 0000000D: 00000010-00000000-00000001-00000000 [SL 0B]',
-    "line 1, column 53: expected a decimal subleaf such as [SL 00], found '[SL'",
+    'CPUID 0000000D: 00000010-00000000-00000001-00000000 [SL 0X]',
+    "line 1, column 53: expected a hex subleaf such as [SL 0A], found '[SL'",
+  ],
+  [
+    'aida64',
+    'CPUID 0000000D: 00000003-00000240-00000240-00000000\nCPUID 0000000D: 00000100-00000240-00000000-00000000',
+    'line 2, column 1: which subleaf of leaf 0xd this row is cannot be told',
+  ],
+  [
+    'aida64',
+    'CPUID 00000001: 00000612-00000000-00000000-0081F9FF\nCPUID 00000001: 00000613-00000000-00000000-0081F9FF',
+    'line 2, column 1: CPUID 1 stands twice for CPU 0',
   ],
   [
     'aida64',
@@ -62,7 +72,12 @@ const CASES: readonly (readonly [format: string, text: string, says: string])[] 
   [
     'aida64',
     'CPlD 00000001: 00000010-00000000-00000001-00000000',
-    "line 1, column 1: expected a row that begins with 'CPUID '",
+    "line 1, column 1: expected a row that begins with 'CPUID ' or 'MSR ' and 8 hex digits",
+  ],
+  [
+    'aida64',
+    'CPUID 00000001: 00000612-00000000-00000000-0081F9FF\nMSR 0000001G: 0000-0000-FEE0-0900',
+    "line 2, column 1: expected a row that begins with 'CPUID ' or 'MSR ' and 8 hex digits",
   ],
   [
     'libcpuid-raw',

@@ -67,6 +67,24 @@ void t.test('libcpuid: a sample comes back byte by byte', async (t) => {
 });
 
 void t.test(
+  "libcpuid of this machine: its tool's whole dump is read and written",
+  { skip: !CPUID_TOOL && 'cpuid_tool is not installed' },
+  async (t) => {
+    const file = join(t.testdir(), 'raw');
+    spawnSync('cpuid_tool', [`--save=${file}`]);
+    const { dump, losses } = parse('libcpuid-raw', readFileSync(file, 'utf8'));
+    t.strictSame(losses, []);
+    t.strictSame(parse('libcpuid-raw', write('libcpuid-raw', dump).text).dump, dump);
+  },
+);
+
+void t.test("libcpuid 0.8: AMD's extended topology has its array", async (t) => {
+  const text =
+    'version=0.8.2\n\n_________________ Logical CPU #0 _________________\namd_fn80000026h[1]=00000001 00000002 00000201 00000003\n';
+  t.match(parse('libcpuid-raw', text).dump.cpus[0]!.cpuid.get(0x80000026, 1), { eax: 1, edx: 3 });
+});
+
+void t.test(
   'libcpuid decodes our dump and our AIDA64 text as it decodes its own',
   { skip: !CPUID_TOOL && 'cpuid_tool is not installed' },
   async (t) => {

@@ -4,7 +4,7 @@ import { InputError } from '../../corpora/errors.js';
 import { DEFINITIONS } from '../../reference-vmm/cpu-model/differences.js';
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { listModels } from '../../reference-vmm/cpu-model/resolve.js';
-import { reasonLines } from '../../reports/reasons.js';
+import { counted, reasonLines } from '../../reports/reasons.js';
 import { compatLine, withMachines } from '../gate/compat-fix.js';
 import { tableDifferences } from '../gate/differences.js';
 import type { ShapeTables } from '../gate/resolved.js';
@@ -100,5 +100,3 @@ function inWords(differences: Parameters<typeof reasonLines>[0]): string {
   const words = first.replace('contract ', 'was ').replace('definition shows ', 'is ');
   return `${words}${more.length > 0 ? ` (and ${more.length} more)` : ''}`;
 }
-
-export const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;

@@ -3,7 +3,8 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
 import t from 'tap';
-import { cell, logOf } from '../fixtures.js';
+import { reason } from '../../corpora/verdict.js';
+import { cell, logOf, vme } from '../fixtures.js';
 import { reportOf } from '../reporters.js';
 import type { ResultLog } from '../result-log.js';
 import { BROKEN, contractLog, HOSTILE } from './contract-log.js';
@@ -160,6 +161,39 @@ void t.test('without a script the first part stands', async (t) => {
   t.match(text, /<h1>.*The contract holds<\/h1>/);
   t.match(text, /default-src 'none'/);
   t.notMatch(text, /https?:/);
+});
+
+void t.test('what guests met in a boot and in a move is one cause, with both places and each prediction', async (t) => {
+  const phys = (step: string) =>
+    reason({
+      ...vme,
+      code: 'cpuid-changed',
+      step,
+      leaf: '0x80000008',
+      register: 'eax',
+      bit: 2,
+      feature: null,
+      message: 'CPUID 80000008.EAX[2]: contract 0x00000020, guest 0x00000024',
+    });
+  const broken = { pair: 'pc-i440fx-2.4/n270-v1', verdict: 'changed', hosts: ['tcg'], subject: 'qemu-10.0' } as const;
+  const text = await html(
+    logOf([
+      cell({ ...broken, predicted: 'identical', reasons: [phys('boot')] }),
+      cell({
+        ...broken,
+        predicted: 'refused',
+        subject: 'qemu-10.0 > qemu-11.1',
+        hosts: ['tcg', 'tcg'],
+        scenario: 'migrate',
+        reasons: [phys('boot'), phys('hop-1')],
+      }),
+    ]),
+  );
+  const causes = text.slice(text.indexOf('<ol class="causes">'), text.indexOf('</ol>'));
+  t.equal(causes.match(/class="badge/g)?.length, 1);
+  t.match(causes, 'predicted identical (1 cell), refused (1 cell)');
+  t.equal(causes.match(/CPUID 80000008\.EAX\[2\]/g)?.length, 1);
+  t.match(causes, 'boot: qemu-10.0 on tcg; migrate: qemu-10.0 &gt; qemu-11.1 on tcg &gt; tcg');
 });
 
 void t.test('machine types stand family by family, oldest first', async (t) => {

@@ -1,7 +1,7 @@
 /** The page's first part, which needs no script: does the contract hold, where not, and on what it was run. */
 import { type CellResult, expectedWord, isUnexpected } from '../../corpora/verdict.js';
 import { groupBy } from '../checks.js';
-import { findingLines } from '../reasons.js';
+import { counted, findingLines } from '../reasons.js';
 import { conclude, isBreak, type LoggedCell, type ResultLog } from '../result-log.js';
 import { conclusionLine, incompleteText } from '../text.js';
 import { escapeHtml } from './client/escape.js';
@@ -42,13 +42,11 @@ function bar(cells: readonly LoggedCell[]): string {
   return `<div class="bar" aria-hidden="true">${parts.join('')}</div>`;
 }
 
-/** Cells that broke in the same way stand together, so that one cause is one entry. */
+/** Cells whose guests met the same stand together, whatever was predicted of each, so that one cause is one entry. */
 function breaks(cells: readonly LoggedCell[]): string {
   const broken = cells.map((cell, at) => ({ cell, at })).filter(({ cell }) => isBreak(cell));
   if (broken.length === 0) return '';
-  const causes = [
-    ...groupBy(broken, ({ cell }) => JSON.stringify([cell.verdict, cell.predicted, findingLines(cell.reasons)])),
-  ];
+  const causes = [...groupBy(broken, ({ cell }) => JSON.stringify([cell.verdict, findingLines(cell.reasons)]))];
   const shown = causes.slice(0, MOST_CAUSES).map(([, own]) => cause(own));
   const rest = causes.length - shown.length;
   return `<section id="breaks" aria-labelledby="breaks-title">
@@ -62,21 +60,30 @@ ${shown.join('\n')}
 
 const MOST_CAUSES = 40;
 const MOST_LINES = 6;
+const MOST_PATHS = 4;
 
 function cause(own: readonly { readonly cell: LoggedCell; readonly at: number }[]): string {
   const { cell, at } = own[0]!;
+  const cells = own.map((one) => one.cell);
   const lines = findingLines(cell.reasons);
   const more = lines.length - MOST_LINES;
   const word = statusId(cell);
-  const unexpected = isUnexpected(cell)
-    ? ` <span class="muted">${word === 'unexpected' ? `${cell.verdict}, ` : ''}predicted ${expectedWord(cell)}</span>`
-    : '';
-  return `<li><p><span class="badge s-${word}">${word}</span> <strong>${escapeHtml(affected(own.map((one) => one.cell)))}</strong>${unexpected}</p>
+  const note = [word === 'unexpected' ? cell.verdict : '', predictions(cells)].filter(Boolean).join(', ');
+  return `<li><p><span class="badge s-${word}">${word}</span> <strong>${escapeHtml(affected(cells))}</strong>${note && ` <span class="muted">${note}</span>`}</p>
 <ul class="findings">${lines
     .slice(0, MOST_LINES)
     .map((line) => `<li>${escapeHtml(line)}</li>`)
     .join('')}${more > 0 ? `<li>and ${more} more</li>` : ''}</ul>
-<p class="muted">${escapeHtml(places(own.map((one) => one.cell)))} · <a href="#/cell/${at}">${own.length === 1 ? 'the cell' : `the first of ${own.length} cells`}</a></p></li>`;
+<p class="muted">${escapeHtml(places(cells))} · <a href="#/cell/${at}">${own.length === 1 ? 'the cell' : `the first of ${own.length} cells`}</a></p></li>`;
+}
+
+/** `predicted identical`, or where it was not the same of all: `predicted identical (28 cells), refused (2 cells)`. */
+function predictions(cells: readonly CellResult[]): string {
+  const unexpected = cells.filter(isUnexpected);
+  const words = [...groupBy(unexpected, expectedWord)];
+  if (words.length === 0) return '';
+  if (words.length === 1 && unexpected.length === cells.length) return `predicted ${words[0]![0]}`;
+  return `predicted ${words.map(([word, those]) => `${word} (${counted(those.length, 'cell')})`).join(', ')}`;
 }
 
 /** `coreduo, n270: 38 machine types, pc-i440fx-1.4 to pc-q35-10.0` */
@@ -90,18 +97,19 @@ function affected(cells: readonly CellResult[]): string {
   return `${named} on ${machines.length} machine types, ${machines[0]} to ${machines.at(-1)}`;
 }
 
-/** Where it was seen. */
+/** Where it was seen: `boot: qemu-10.0 on tcg; migrate: qemu-5.2 > qemu-10.0 on tcg > tcg and 3 more paths`. */
 function places(cells: readonly CellResult[]): string {
-  const all = [
-    ...new Set(
-      cells.map(
-        ({ subject, hosts: path, scenario }) =>
-          `${subject === 'reference-vmm' ? '' : `${subject} on `}${path.join(' > ')}: ${scenario}`,
-      ),
-    ),
-  ];
-  return all.length > 6 ? `${all.slice(0, 6).join('; ')} and ${all.length - 6} more` : all.join('; ');
+  return [...groupBy(cells, ({ scenario }) => scenario)]
+    .map(([scenario, those]) => {
+      const paths = [...new Set(those.map(pathOf))];
+      const rest = paths.length - MOST_PATHS;
+      return `${scenario}: ${paths.slice(0, MOST_PATHS).join(', ')}${rest > 0 ? ` and ${counted(rest, 'more path')}` : ''}`;
+    })
+    .join('; ');
 }
+
+const pathOf = ({ subject, hosts: path }: CellResult): string =>
+  `${subject === 'reference-vmm' ? '' : `${subject} on `}${path.join(' > ')}`;
 
 function hosts({ hosts: all }: ResultLog): string {
   const rows = all.map(({ id, kernel, module, cpu, note }) => {
