@@ -5,6 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { MachineError } from '../../corpora/errors.js';
+import { packageFile } from '../../corpora/package-root.js';
 import { signalThread } from './thread-signal.ffi.js';
 import { CONTROL, controlWords, landingWord } from './vcpu-thread-words.js';
 
@@ -56,7 +57,7 @@ export class VcpuThread {
   #failure: Error | null = null;
 
   private constructor() {
-    this.#worker = new Worker(new URL('./vcpu-thread.js', import.meta.url), {
+    this.#worker = new Worker(packageFile('dist/reference-vmm/kvm/vcpu-thread.js'), {
       workerData: { control: this.#control, landings },
       // Neither a debugger nor the loader of a test runner: each would cost a thread its start.
       ...{ execArgv: [], env: {} },

@@ -20,7 +20,7 @@ const ZEROS = Buffer.alloc(PAGE_BYTES);
 /** The checksum of a page of zeros. */
 export const ZERO_CHECKSUM = crc32(ZEROS);
 
-/** The checksum of a page, and whether it need be written. */
+/** Whether a page holds only zeros, and so need not be written. */
 export const isZeroPage = (ram: Buffer, at: number): boolean =>
   ram.compare(ZEROS, 0, PAGE_BYTES, at, at + PAGE_BYTES) === 0;
 
@@ -52,7 +52,7 @@ const imageSectionBytes = (memoryBytes: number): number => PLACE_BYTES + (memory
 function imageSection(ramOffset: number, checksums: Uint32Array): Section {
   const payload = Buffer.alloc(PLACE_BYTES + checksums.length * 4);
   payload.writeBigUInt64LE(BigInt(ramOffset));
-  checksums.forEach((checksum, page) => void payload.writeUInt32LE(checksum, PLACE_BYTES + page * 4));
+  payload.set(new Uint8Array(checksums.buffer, checksums.byteOffset, checksums.byteLength), PLACE_BYTES);
   return { type: SECTION.image, payload };
 }
 
@@ -67,8 +67,7 @@ export function readImageSection(
   const ramOffset = Number(bytes.readBigUInt64LE());
   if (ramOffset % PAGE_BYTES !== 0 || ramOffset < containedBytes || ramOffset >= containedBytes + PAGE_BYTES)
     return null;
-  const checksums = Uint32Array.from({ length: memoryBytes / PAGE_BYTES }, (_, page) =>
-    bytes.readUInt32LE(PLACE_BYTES + page * 4),
-  );
-  return { ramOffset, checksums };
+  // Copied, so that the words stand at a multiple of their size, whatever the payload's place is.
+  const { buffer } = Uint8Array.from(bytes.subarray(PLACE_BYTES));
+  return { ramOffset, checksums: new Uint32Array(buffer) };
 }

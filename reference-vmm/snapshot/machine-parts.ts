@@ -1,16 +1,15 @@
 /** The parts of a machine's state that are not of its vCPUs: memory and devices. */
 import { InputError } from '../../corpora/errors.js';
 import type { PortDevice } from '../devices/device.js';
+import { isZeroPage } from './image.js';
 import { type DeviceStates, PAGE_BYTES, type Page } from './machine-state.js';
 
 /** Copies of the pages that are not all zero. */
 export function pagesOf(memory: Uint8Array): Page[] {
-  const words = new BigUint64Array(memory.buffer, memory.byteOffset, memory.length / 8);
-  const perPage = PAGE_BYTES / 8;
+  const ram = Buffer.from(memory.buffer, memory.byteOffset, memory.length);
   const pages: Page[] = [];
-  for (let page = 0; page * PAGE_BYTES < memory.length; page++)
-    if (words.subarray(page * perPage, (page + 1) * perPage).some((word) => word !== 0n))
-      pages.push({ gpa: page * PAGE_BYTES, bytes: memory.slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES) });
+  for (let at = 0; at < ram.length; at += PAGE_BYTES)
+    if (!isZeroPage(ram, at)) pages.push({ gpa: at, bytes: memory.slice(at, at + PAGE_BYTES) });
   return pages;
 }
 

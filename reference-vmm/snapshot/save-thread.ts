@@ -1,6 +1,7 @@
 /** The threads of live saves, as their owner sees them: one is kept for the next save, because it takes longer to start than many saves. */
 import { Worker } from 'node:worker_threads';
 import { MachineError } from '../../corpora/errors.js';
+import { packageFile } from '../../corpora/package-root.js';
 import { removeTemporary } from '../../corpora/write-file.js';
 import type { SaveMessage, SaveRequest, SaveThreadData } from './live-save-words.js';
 
@@ -12,7 +13,7 @@ export function prepareLiveSave(): void {
 }
 
 function newThread(): Worker {
-  const thread = new Worker(new URL('live-save-thread.js', import.meta.url), {
+  const thread = new Worker(packageFile('dist/reference-vmm/snapshot/live-save-thread.js'), {
     // Neither a debugger nor the loader of a test runner: each would cost the thread its start.
     ...{ execArgv: [], env: {} },
   });

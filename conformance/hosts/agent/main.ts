@@ -1,7 +1,9 @@
 /** The agent as a program of its own: what `guest-abi agent` runs, and what hosts start directly, since starting costs time there. */
+import { interpretOnly, WITHOUT_COMPILERS } from './interpret.js';
 import { serveAgent } from './server.js';
 import { subjectHandlers } from './with-subjects.js';
 
+if (process.argv.includes(WITHOUT_COMPILERS)) interpretOnly();
 const handlers = subjectHandlers();
 await serveAgent(process.stdin, process.stdout, handlers);
 await handlers[Symbol.asyncDispose]();

@@ -76,8 +76,11 @@ async function readAt(file: Awaited<ReturnType<typeof open>>, place: number, len
 }
 
 /** Sum of the sizes of files, each rounded up to blocks, in bytes. */
-export async function contentBytes(paths: readonly string[]): Promise<number> {
+export async function contentBytes(files: readonly (string | Uint8Array)[]): Promise<number> {
   let bytes = 0;
-  for (const path of paths) bytes += Math.ceil((await stat(path)).size / 4096) * 4096 + 512;
+  for (const file of files) {
+    const size = typeof file === 'string' ? (await stat(file)).size : file.length;
+    bytes += Math.ceil(size / 4096) * 4096 + 512;
+  }
   return bytes;
 }

@@ -1,6 +1,6 @@
 /** The two images of a lab host: the system (Node with its libraries) and this package; built once per content. */
 import { createHash } from 'node:crypto';
-import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { access, chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MachineError } from '../../../corpora/errors.js';
 import { packageFile } from '../../../corpora/package-root.js';
@@ -8,6 +8,8 @@ import { cacheRoot, inCache, requireSpace, withLock } from '../../packages/cache
 import { runCommand } from '../../packages/command.js';
 import { cachedTree } from '../../packages/package-tree.js';
 import { qemuTreeSpec } from '../../packages/qemu-trees.js';
+import { bundle, UNBUNDLED } from './bundle.js';
+import { bundlePath, LAB_PROGRAMS, type LabProgram } from './bundle-path.js';
 import { contentBytes, makeExt4 } from './ext4-image.js';
 import { PACKAGE_FOLDER } from './init-script.js';
 
@@ -18,9 +20,9 @@ export interface HostImages {
   readonly qemus?: string;
 }
 
-/** A file of an image: where it comes from, and its path in the image without a leading slash. */
+/** A file of an image: where it comes from or what it holds, and its path in the image without a leading slash. */
 interface ImageFile {
-  readonly from: string;
+  readonly from: string | Uint8Array;
   readonly path: string;
   readonly executable: boolean;
 }
@@ -53,25 +55,27 @@ async function packageFiles(): Promise<ImageFile[]> {
   const files: ImageFile[] = [plainFile('package.json', packageFile('package.json'))];
   for (const { folder, keep } of PACKAGE_PARTS)
     files.push(...(await filesBelow(packageFile(folder), folder, (path) => keep.test(path))));
-  for (const name of await productionDependencies()) files.push(...(await dependencyFiles(name)));
+  for (const program of Object.keys(LAB_PROGRAMS) as LabProgram[])
+    files.push(plainFile(bundlePath(program), bundle(program)));
+  for (const name of await dependencies()) files.push(...(await dependencyFiles(name)));
   return files;
 }
 
-const plainFile = (path: string, from: string): ImageFile => ({ from, path, executable: false });
+const plainFile = (path: string, from: string | Uint8Array): ImageFile => ({ from, path, executable: false });
 
-/** Names of the packages of node_modules that this package runs with, dependencies of dependencies included. */
-async function productionDependencies(): Promise<string[]> {
+/** Names of the packages of node_modules that bundles load, dependencies of dependencies included. */
+async function dependencies(): Promise<string[]> {
   const found = new Set<string>();
-  const visit = async (manifest: string): Promise<void> => {
-    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(await readFile(manifest, 'utf8'));
-    for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
-      const folder = await moduleFolder(name);
-      if (found.has(name) || folder === null) continue;
-      found.add(name);
-      await visit(join(folder, 'package.json'));
-    }
+  const visit = async (name: string): Promise<void> => {
+    const folder = await moduleFolder(name);
+    if (found.has(name) || folder === null) return;
+    found.add(name);
+    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(
+      await readFile(join(folder, 'package.json'), 'utf8'),
+    );
+    for (const next of Object.keys({ ...dependencies, ...optionalDependencies })) await visit(next);
   };
-  await visit(packageFile('package.json'));
+  for (const name of UNBUNDLED) await visit(name);
   return [...found].sort((a, b) => (a < b ? -1 : 1));
 }
 
@@ -160,17 +164,20 @@ async function onceThere(image: string, kind: string, build: () => Promise<void>
   });
 }
 
+const contentOf = async ({ from }: ImageFile): Promise<Uint8Array> =>
+  typeof from === 'string' ? readFile(from) : from;
+
 async function digestOf(files: readonly ImageFile[], folders: readonly string[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(folders));
   for (const file of files) {
-    const content = await readFile(file.from);
+    const content = await contentOf(file);
     hash.update(JSON.stringify([file.path, file.executable, content.length])).update(content);
   }
   return hash.digest('hex').slice(0, 16);
 }
 
 async function buildImage(image: string, files: readonly ImageFile[], folders: readonly string[]): Promise<void> {
-  const bytes = await contentBytes(files.map((file) => file.from));
+  const bytes = await contentBytes(files.map(({ from }) => from));
   await buildFrom(image, bytes, async (content) => {
     for (const folder of folders) await mkdir(join(content, folder), { recursive: true });
     for (const file of files) await stage(file, content);
@@ -198,6 +205,6 @@ async function buildFrom(image: string, bytes: number, fill: (content: string) =
 async function stage(file: ImageFile, content: string): Promise<void> {
   const target = join(content, file.path);
   await mkdir(dirname(target), { recursive: true });
-  await copyFile(await realpath(file.from), target);
+  await writeFile(target, await contentOf(file));
   await chmod(target, file.executable ? 0o755 : 0o644);
 }

@@ -1,5 +1,7 @@
 /** The first program of a lab host: loads modules, mounts the images, runs the switchboard, and ends the host with it. */
 
+import { bundlePath } from './bundle-path.js';
+
 /** Name of the virtio port that the runner speaks over. */
 export const PORT_NAME = 'guest-abi';
 
@@ -40,6 +42,6 @@ done
 [ -n "$port" ] || fail 'no virtio port'
 exec 3<>$port
 input() { left=50; while [ $left -gt 0 ]; do $b cat <&3; $b sleep 0.1; left=$((left - 1)); done; }
-input | $b chroot /host /tmp/busybox env -i PATH=/usr/bin HOME=/tmp TMPDIR=/tmp /usr/bin/node ${PACKAGE_FOLDER}/dist/conformance/hosts/lab/switchboard-main.js | $b cat >&3
+input | $b chroot /host /tmp/busybox env -i PATH=/usr/bin HOME=/tmp TMPDIR=/tmp /usr/bin/node ${PACKAGE_FOLDER}/${bundlePath('switchboard')} | $b cat >&3
 fail 'the switchboard ended'
 `;

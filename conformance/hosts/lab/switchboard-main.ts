@@ -4,12 +4,13 @@ import { mkdirSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../../../corpora/package-root.js';
 import { eachLine } from '../../packages/lines.js';
+import { WITHOUT_COMPILERS } from '../agent/interpret.js';
+import { bundlePath } from './bundle-path.js';
 import { formatLine, parseLine, type SwitchboardHello, type SwitchboardLine } from './switchboard.js';
 
-/** Without V8's compilers: what they make is translated once more by the emulator, which costs more than it saves (measured: a third of all CPU time). */
-const AGENT = ['--jitless', '--no-expose-wasm', fileURLToPath(new URL('../agent/main.js', import.meta.url))];
+const AGENT = packageFile(bundlePath('agent'));
 
 /** Characters of stderr kept for the runner's messages. */
 const WORDS = 2000;
@@ -49,7 +50,7 @@ function prepareSpare(): void {
 }
 
 function startAgent(): IdleAgent {
-  const child = spawn(process.execPath, AGENT, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [AGENT, WITHOUT_COMPILERS], { stdio: ['pipe', 'pipe', 'pipe'] });
   agents++;
   const agent: IdleAgent = { child, waiting: [], take: null, words: '', ended: false };
   eachLine(child.stdout, (line) => (agent.take ? agent.take(line) : agent.waiting.push(line)));
