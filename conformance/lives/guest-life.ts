@@ -17,6 +17,7 @@ import { expectationOf, hasApic, hasXsave } from '../run/expectation.js';
 import { Life } from '../run/judge.js';
 import { type PredictOptions, predict } from '../run/predict.js';
 import type { Step } from '../scenarios/scenario.js';
+import { sendTo } from '../scenarios/send.js';
 
 export interface LifeStage extends PredictOptions {
   readonly identity: CpuIdentity;
@@ -40,7 +41,6 @@ export class UnexpectedStep extends Error {}
 
 /** Where a guest lets KVM write: RAM that the probe does not use. */
 const SPARE = { page: 0x3f_f000 };
-const DEADLINE_MS = 60_000;
 const STAYS_ONCE_IN = 8;
 
 type ResetCommand = 'reset-port' | 'reset-keyboard' | 'triple-fault' | 'init';
@@ -114,12 +114,12 @@ export class GuestLife implements AsyncDisposable {
 
   /** The guest runs on and dumps. */
   async dump(): Promise<void> {
-    this.#takeUnchanged('dump', await this.#agent.call('command', { command: 'dump' }, DEADLINE_MS));
+    this.#takeUnchanged('dump', await this.#agent.call('command', { command: 'dump' }));
   }
 
   /** The guest sets OSXSAVE and XCR0. */
   async setXcr0(): Promise<void> {
-    const outcome = await this.#agent.call('command', { command: 'dump-xcr0' }, DEADLINE_MS);
+    const outcome = await this.#agent.call('command', { command: 'dump-xcr0' });
     this.#takeChanged('xcr0', outcome, this.#guest.wrote);
   }
 
@@ -128,14 +128,14 @@ export class GuestLife implements AsyncDisposable {
     const { index } = this.#writes[pick % this.#writes.length]!;
     const { value } = legalWrites(this.#identity, SPARE, pick).find((one) => one.index === index)!;
     const params = { index: hex32(index), value: hex64(value) };
-    const outcome = await this.#agent.call('write-msr', params, DEADLINE_MS);
+    const outcome = await this.#agent.call('write-msr', params);
     const effects = effectsOf({ index, value });
     const others = this.#guest.wrote.filter((one) => !effects.some((effect) => effect.index === one.index));
     this.#takeChanged('write-msr', outcome, [...others, ...effects]);
   }
 
   async reset(command: ResetCommand): Promise<void> {
-    const outcome = await this.#agent.call('command', { command }, DEADLINE_MS);
+    const outcome = await this.#agent.call('command', { command });
     this.#guest = { like: 'boot', wrote: [] };
     this.#take(command, outcome, { like: { step: 'boot', sameBoot: false } });
   }
@@ -158,7 +158,7 @@ export class GuestLife implements AsyncDisposable {
   /** The guest is saved while it runs and dumps. */
   async liveSnapshot(): Promise<void> {
     const file = this.#file;
-    this.#takeUnchanged('live-snapshot', await this.#agent.call('save-live', { file }, DEADLINE_MS));
+    this.#takeUnchanged('live-snapshot', await this.#agent.call('save-live', { file }));
     await this.#keepSnapshot();
     await this.dump();
   }
@@ -183,16 +183,16 @@ export class GuestLife implements AsyncDisposable {
     const socket = join(this.#folder, `${this.steps.length}.sock`);
     let moved = false;
     try {
-      await session.agent.call('listen', { ...this.#request, socket }, DEADLINE_MS);
+      await session.agent.call('listen', { ...this.#request, socket });
       const apart = host !== source.host;
       await using bridge = apart ? await bridgeSockets(source.session, session, socket) : null;
       const how = { socket: bridge?.path ?? socket, ...(giveUp && { giveUp }) };
-      const sent = await source.session.agent.call('send', how, DEADLINE_MS);
+      const sent = await sendTo(session, source.session, how);
       if (sent.kind === 'stayed') {
-        this.#takeUnchanged(giveUp!, await this.#agent.call('command', { command: 'dump' }, DEADLINE_MS));
+        this.#takeUnchanged(giveUp!, await this.#agent.call('command', { command: 'dump' }));
         return;
       }
-      const outcome = sent.kind === 'sent' ? await session.agent.call('received', {}, DEADLINE_MS) : sent;
+      const outcome = sent.kind === 'sent' ? await session.agent.call('received', {}) : sent;
       moved = outcome.kind === 'running';
       if (moved) this.#place = { host, session };
       this.#takeUnchanged('migrate', outcome, [source.host, host]);
@@ -236,7 +236,7 @@ export class GuestLife implements AsyncDisposable {
 
   async #startOn(host: Host, name: string, before: Host | null): Promise<void> {
     const session = await (before ? host.open() : host.warm());
-    const outcome = await session.agent.call('boot', this.#request, DEADLINE_MS);
+    const outcome = await session.agent.call('boot', this.#request);
     if (outcome.kind === 'running') this.#place = { host, session };
     else await session[Symbol.asyncDispose]();
     this.#guest = { like: 'boot', wrote: [] };
@@ -249,14 +249,14 @@ export class GuestLife implements AsyncDisposable {
   }
 
   async #save(): Promise<void> {
-    await this.#agent.call('save', { file: this.#file }, DEADLINE_MS);
+    await this.#agent.call('save', { file: this.#file });
     await this.#keepSnapshot();
   }
 
   async #keepSnapshot(): Promise<void> {
     const file = this.#file;
-    const { gzip } = await this.#agent.call('fetch', { file }, DEADLINE_MS);
-    await this.#agent.call('remove', { file }, DEADLINE_MS);
+    const { gzip } = await this.#agent.call('fetch', { file });
+    await this.#agent.call('remove', { file });
     this.#saved = { ...this.#guest, gzip, host: this.#place!.host };
   }
 
@@ -266,9 +266,9 @@ export class GuestLife implements AsyncDisposable {
     const file = join(this.#folder, 'restored.snapshot');
     let moved = false;
     try {
-      await session.agent.call('put', { file, gzip }, DEADLINE_MS);
-      const outcome = await session.agent.call('restore', { ...this.#request, file }, DEADLINE_MS);
-      await session.agent.call('remove', { file }, DEADLINE_MS);
+      await session.agent.call('put', { file, gzip });
+      const outcome = await session.agent.call('restore', { ...this.#request, file });
+      await session.agent.call('remove', { file });
       moved = outcome.kind === 'running';
       const expected = { like: { step: like, sameBoot: true }, wrote };
       if (moved) {

@@ -53,6 +53,8 @@ export async function tryLives(hosts: readonly Host[], options: LivesOptions): P
   });
   const ended = await fc.check(
     fc.asyncProperty(generatedStage(hosts, options), commands, async (stage, events) => {
+      // The lives behind it are those that shrinking would try: not asked for.
+      if (replay) fc.pre(distribution.lives === 0);
       await using real = await GuestLife.begin(lifeStage(stage, options));
       const model = { upgraded: isPromised(stage) ? (pick: number) => upgradedIdentity(stage, pick) : null };
       await fc.asyncModelRun(() => ({ model, real }), events);
@@ -62,11 +64,11 @@ export async function tryLives(hosts: readonly Host[], options: LivesOptions): P
     {
       ...{ seed, numRuns: runs },
       ...(timeMs === undefined ? {} : { interruptAfterTimeLimit: timeMs, markInterruptAsFailure: false }),
-      ...(replay ? { path: replay.path, endOnFailure: true } : {}),
+      ...(replay ? { path: replay.path, endOnFailure: true, maxSkipsPerRun: 0 } : {}),
     },
   );
-  if (!ended.failed) return { distribution, seed, finding: null };
-  const [stage, events] = ended.counterexample ?? [];
+  if (ended.counterexample === null) return { distribution, seed, finding: null };
+  const [stage, events] = ended.counterexample;
   const told = fc.stringify(events);
   const [, replayPath = ''] = /replayPath="([^"]*)"/.exec(told) ?? [];
   const why = ended.errorInstance instanceof Error ? ended.errorInstance.message : String(ended.errorInstance);

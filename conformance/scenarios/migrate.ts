@@ -7,6 +7,7 @@ import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
 import { bootSteps, lastBootStep } from './boot.js';
 import type { Stage, Step } from './scenario.js';
+import { sendTo } from './send.js';
 
 /** A host and the guest's agent on it. */
 interface Place {
@@ -58,7 +59,7 @@ async function* hop(
   }
   const apart = source.host !== destination.host;
   await using bridge = apart ? await bridgeSockets(source.session, destination.session, socket) : null;
-  const sent = await source.session.agent.call('send', {
+  const sent = await sendTo(destination.session, source.session, {
     socket: bridge?.path ?? socket,
     ...(giveUp && { giveUp }),
   });

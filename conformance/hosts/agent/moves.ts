@@ -10,18 +10,22 @@ import { connectMigration, listenForMigration } from '../../../reference-vmm/mig
 import { inFolder } from './made-folders.js';
 import type { Params } from './protocol.js';
 
+/** Milliseconds for which the other side may be silent, or not come: longer than a runner waits for an answer, since an emulated host may be as slow. */
+const PATIENCE_MS = 120_000;
+
 /** Precondition: it runs. A link that was cut as it was asked for gives `cancelled`. Throws as `migrateOut`. */
 export async function sendGuest(
   live: LiveMachine,
   { socket, giveUp, maxRounds }: Params<'send'>,
 ): Promise<MigrationEnd> {
-  const link = await connectMigration(`unix:${socket}`);
+  const link = await connectMigration(`unix:${socket}`, { deadlineMs: PATIENCE_MS });
   const cancel = new AbortController();
   const progress = new MigrationProgress((status) => {
     if (giveUp === 'cancelled' && status === 'active') cancel.abort();
     if (giveUp === 'cut' && status === 'device') link.destroy();
   });
-  const parameters = withParameters(DEFAULT_PARAMETERS, maxRounds ? { 'max-rounds': maxRounds } : {});
+  const changes = { 'silence-limit': PATIENCE_MS, ...(maxRounds && { 'max-rounds': maxRounds }) };
+  const parameters = withParameters(DEFAULT_PARAMETERS, changes);
   try {
     return await migrateOut(live, link, socket, { parameters, progress, signal: cancel.signal });
   } catch (error) {
@@ -40,8 +44,10 @@ export async function awaitGuest(
   socket: string,
   realize: (identity: CpuIdentity) => LiveMachine | readonly Reason[],
 ): Promise<Awaited> {
-  const listening = await listenForMigration(`unix:${inFolder(socket)}`);
-  const arriving = listening.connection.then((link) => migrateIn(link, socket, ({ identity }) => realize(identity)));
+  const listening = await listenForMigration(`unix:${inFolder(socket)}`, { deadlineMs: PATIENCE_MS });
+  const arriving = listening.connection.then((link) =>
+    migrateIn(link, socket, ({ identity }) => realize(identity), { silenceMs: PATIENCE_MS }),
+  );
   // Who asks for it is told.
   arriving.catch(() => undefined);
   return { arriving, stop: () => listening.close() };

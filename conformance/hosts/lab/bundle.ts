@@ -10,7 +10,7 @@ import { LAB_PROGRAMS, type LabProgram } from './bundle-path.js';
 /** Packages with native code, which stay packages. */
 export const UNBUNDLED = ['koffi'];
 
-/** The text of a program's bundle.  Throws `MachineError` `image-not-made` where the package is not whole. */
+/** The text of a program's bundle. Throws `MachineError` `image-not-made` where the package is not whole. */
 export function bundle(program: LabProgram): Uint8Array {
   const options = { bundle: true, platform: 'node', format: 'esm', target: 'node20' } as const;
   try {
