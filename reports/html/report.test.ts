@@ -125,6 +125,7 @@ void t.test('search, verdicts and slices narrow map and list alike', needsBrowse
   t.match(await matching(), new RegExp(`^${SOME.cells.length + 4} of .*identical$`));
   await page.getByRole('button', { name: /^local > ssh:b, migrate/ }).click();
   t.match(await matching(), /^5 of \d+ cells, 5 pairs/);
+  t.ok(await hasFocus(page.locator('.slice[aria-pressed="true"]')), 'the keyboard stays where it chose');
 });
 
 void t.test("a model's history: each change of its table once, with names", needsBrowser, async (t) => {

@@ -28,7 +28,7 @@ function overview(model: Model): void {
   const filters: Filters = { slice: { path: null, scenario: null }, text: '', hidden: new Set() };
   const told = h('p', { class: 'told', 'aria-live': 'off' });
   const count = h('p', { class: 'matching', role: 'status' });
-  const [where, map, list] = [h('div'), h('div'), h('div')];
+  const [where, map, list] = [h('div', { class: 'slices-scroll' }), h('div'), h('div')];
   const texts = model.cells.map((cell) =>
     `${pairOf(model, cell)} ${model.findings[cell.reasons]!.lines.join(' ')}`.toLowerCase(),
   );
@@ -45,6 +45,7 @@ function overview(model: Model): void {
       slices(model, matching, filters.slice, (slice) => {
         filters.slice = slice;
         draw();
+        where.querySelector<HTMLElement>('[aria-pressed="true"]')?.focus({ preventScroll: true });
       }),
     );
     map.replaceChildren(

@@ -1,7 +1,7 @@
 /** Where and how pairs were run: a row per path of hosts, a column per scenario; choosing one narrows the map to it. */
 import { h } from './dom.js';
 import { type Model, pathName } from './model.js';
-import { tally } from './status.js';
+import { STATUSES, tally, weightOf } from './status.js';
 
 /** What the map shows; null: all. */
 export interface Slice {
@@ -42,50 +42,54 @@ export function slices(
       ),
     );
   };
-  return h(
-    'div',
-    { class: 'slices-scroll' },
+  const row = (path: number | null, name: string): HTMLElement =>
     h(
-      'table',
-      { class: 'slices' },
-      h('caption', {}, 'Hosts by scenario: choose what the map shows'),
-      h(
-        'thead',
-        {},
-        h(
-          'tr',
-          {},
-          h('td', {}),
-          scenarios.map((i) => h('th', { scope: 'col' }, model.scenarios[i]!)),
-          total ? h('th', { scope: 'col' }, 'all') : null,
-        ),
+      'tr',
+      {},
+      h('th', { scope: 'row' }, path === null ? 'all' : name),
+      total ? button({ path, scenario: null }, name) : null,
+      scenarios.map((scenario) =>
+        button({ path, scenario }, [path === null ? '' : name, model.scenarios[scenario]!].filter(Boolean).join(', ')),
       ),
+    );
+  return h(
+    'table',
+    { class: 'slices' },
+    h('caption', {}, 'Hosts by scenario: choose what the map shows'),
+    h(
+      'thead',
+      {},
       h(
-        'tbody',
+        'tr',
         {},
-        model.paths.map((_, path) =>
-          h(
-            'tr',
-            {},
-            h('th', { scope: 'row' }, pathName(model, path)),
-            scenarios.map((scenario) =>
-              button({ path, scenario }, `${pathName(model, path)}, ${model.scenarios[scenario]}`),
-            ),
-            total ? button({ path, scenario: null }, pathName(model, path)) : null,
-          ),
-        ),
-        model.paths.length > 1
-          ? h(
-              'tr',
-              {},
-              h('th', { scope: 'row' }, 'all'),
-              scenarios.map((scenario) => button({ path: null, scenario }, model.scenarios[scenario]!)),
-              total ? button({ path: null, scenario: null }, 'everything') : null,
-            )
-          : null,
+        h('td', {}),
+        total ? h('th', { scope: 'col' }, 'all') : null,
+        scenarios.map((i) => h('th', { scope: 'col' }, model.scenarios[i]!)),
       ),
     ),
+    h(
+      'tbody',
+      {},
+      model.paths.length > 1 ? row(null, 'everything') : null,
+      inOrder(model).map((path) => row(path, pathName(model, path))),
+    ),
   );
+}
+
+/** Where the worst was seen comes first; then one host before moves between several, each by name. */
+function inOrder(model: Model): number[] {
+  const weights = model.paths.map(() => STATUSES.length);
+  model.cells.forEach(({ path }, i) => {
+    weights[path] = Math.min(weights[path]!, weightOf(model.statuses[i]!));
+  });
+  const hops = (path: number): number => pathName(model, path).split(' > ').length;
+  const byName = new Intl.Collator('en', { numeric: true });
+  return model.paths
+    .map((_, path) => path)
+    .sort(
+      (a, b) =>
+        weights[a]! - weights[b]! || hops(a) - hops(b) || byName.compare(pathName(model, a), pathName(model, b)),
+    );
 }
 
 export const isIn = ({ cells }: Model, i: number, { path, scenario }: Slice): boolean =>
