@@ -15,9 +15,11 @@ import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../reference-vmm/kvm/kvm.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
 import { LiveMachine } from '../../reference-vmm/live-machine.js';
+import type { TravelFacts } from '../../reference-vmm/migration/offer.js';
 import { rehearseSending } from '../../reference-vmm/migration/rehearsal.js';
 import { parseMigrationUri } from '../../reference-vmm/migration/uri.js';
 import { type Creation, Machine } from '../../reference-vmm/monitor.js';
+import type { MachineCore } from '../../reference-vmm/snapshot/machine-state.js';
 import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { type CommonOptions, printJson, warn } from './output.js';
@@ -94,7 +96,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   if (!options.incoming && !options.paused) controlled.cont();
   await using _ = server && (await control(server, controlled, options, { kvm, options: make }));
   if (options.incoming) await awaitGuest(controlled, options);
-  else if (rehearsed) void (await import('../../reference-vmm/migration/rehearse-link.js')).rehearseLink(...rehearsed);
+  else if (rehearsed) void prepareToLeave(rehearsed, options);
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
@@ -136,6 +138,15 @@ async function control(
   const { controlMachine } = await import('../../reference-vmm/control/control.js');
   const { definitionsOf } = await import('./pairs.js');
   return controlMachine(server, machine, { name: name ?? null, definitions: definitionsOf(corpora), maker });
+}
+
+/** What a migration or a live save would else begin with, done while the guest runs. A mapped snapshot cannot be saved live. */
+async function prepareToLeave(
+  [core, facts]: readonly [MachineCore, TravelFacts],
+  { lazy }: VmmRunOptions,
+): Promise<void> {
+  await (await import('../../reference-vmm/migration/rehearse-link.js')).rehearseLink(core, facts);
+  if (!lazy) (await import('../../reference-vmm/snapshot/save-thread.js')).prepareLiveSave();
 }
 
 /** Says on stderr where the guest is awaited: the port of `tcp:HOST:0` is known only then. */

@@ -4,7 +4,6 @@ import { rmSync, statSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { InputError } from '../../corpora/errors.js';
 import { command, type QmpCommands } from './qmp-command.js';
-import { qmpSchema } from './qmp-schema.js';
 import { NEGOTIATION, QmpSession, type QmpVersion } from './qmp-session.js';
 
 /** Most clients at a time: QEMU serves one. */
@@ -63,7 +62,7 @@ export class QmpServer implements AsyncDisposable {
       ...commands,
       'query-version': command({}, () => this.#version),
       'query-commands': command({}, () => Object.keys(offered).map((name) => ({ name }))),
-      'query-qmp-schema': command({}, () => qmpSchema(offered)),
+      'query-qmp-schema': command({}, async () => (await import('./qmp-schema.js')).qmpSchema(offered)),
     };
     const offered: QmpCommands = { qmp_capabilities: command(NEGOTIATION, () => undefined), ...all };
     this.#commands = all;

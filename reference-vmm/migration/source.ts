@@ -223,12 +223,14 @@ class Outgoing {
   async #sendWritten(paced: boolean): Promise<void> {
     const written = this.#written;
     this.#written = new Uint8Array(written.length);
-    let looked = 0;
+    let turned = performance.now();
     for (const page of pagesIn(written, this.#pages)) {
       this.#sent.add(this.#batch, this.#ram, page);
       if (this.#batch.full) await this.#sendBatch(paced);
       // The event loop serves the guest and hears of a cancellation, also where nothing has to be sent.
-      if (++looked % LOOKS_A_TURN === 0 && paced) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (!paced || performance.now() - turned < TURN_MS) continue;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      turned = performance.now();
     }
     if (!this.#batch.empty) await this.#sendBatch(paced);
     if (paced) await this.#sending;
@@ -298,8 +300,8 @@ class Outgoing {
   }
 }
 
-/** Pages that are looked at between two turns of the event loop: some milliseconds. */
-const LOOKS_A_TURN = 1024;
+/** How long exits of the guest wait at most for pages to be looked at, in milliseconds. */
+const TURN_MS = 1;
 
 function countPages(bitmap: Uint8Array, pages: number): number {
   let count = 0;
