@@ -79,14 +79,18 @@ export interface Ends {
   readonly destination: PromiseSettledResult<Arrival>;
 }
 
-/** Migrates over a TCP link that `tamper` stands in. */
+/** Migrates over a TCP link that `tamper` stands in. `silenceMs`: of the destination; default as the source's. */
 export async function migrate(
   machine: LiveMachine,
   realize: Realizer,
-  { tamper, ...options }: MigrateOptions & { tamper?: Tamper } = {},
+  {
+    tamper,
+    silenceMs: patience,
+    ...options
+  }: MigrateOptions & { readonly tamper?: Tamper; readonly silenceMs?: number } = {},
 ): Promise<Ends> {
   const [near, far] = await (tamper ? tamperedPair(tamper) : socketPair());
-  const silenceMs = options.parameters?.['silence-limit'] ?? 5000;
+  const silenceMs = patience ?? options.parameters?.['silence-limit'] ?? 5000;
   const [source, destination] = await Promise.allSettled([
     migrateOut(machine, near, 'test link', options),
     migrateIn(far, 'test link', realize, { silenceMs }),
