@@ -4,14 +4,18 @@ import { fieldName } from '../../corpora/cpuid.js';
 import { builtInDefinitions } from '../../corpora/definitions.js';
 import { type Feature, type FeatureDictionary, featureDictionary } from '../../corpora/features.js';
 import { hex32 } from '../../corpora/hex.js';
+import { CONTROLS } from '../../reference-vmm/cpu-model/offered-msrs.js';
 import type { BitPlace, NameOf } from './difference.js';
 import type { FeatureNames, NamedBit } from './names.js';
+
+/** Dictionaries count a VMX control's bits from 0; its MSR has what may be 1 in the upper half (SDM volume 3, A.3), as libvirt's CPU map says. */
+const shiftOf = (place: BitPlace): number => ('msr' in place && CONTROLS.has(place.msr) ? 32 : 0);
 
 const fieldOf = (place: BitPlace): string => ('msr' in place ? hex32(place.msr) : fieldName(place));
 
 /** What QEMU calls a bit, else Linux, else cpuid.csv. */
 export const qemuNameOf: NameOf = (place, bit) => {
-  const feature = featureDictionary().at(fieldOf(place), bit);
+  const feature = featureDictionary().at(fieldOf(place), bit - shiftOf(place));
   return feature?.qemu[0] ?? feature?.linux ?? feature?.csv ?? null;
 };
 
@@ -46,11 +50,14 @@ export function libvirtNames(dictionary: FeatureDictionary = featureDictionary()
   );
   const spelled = dictionary.words.flatMap(({ features }) => features).filter(({ libvirt }) => libvirt !== undefined);
   const byLibvirt = new Map(spelled.map((feature) => [feature.libvirt!, [feature]]));
-  const bitOf = ({ field, bit }: Feature): NamedBit => ({ place: places.get(field)!, bit });
+  const bitOf = ({ field, bit }: Feature): NamedBit => {
+    const place = places.get(field)!;
+    return { place, bit: bit + shiftOf(place) };
+  };
   return {
     bitsOf: (name) => (byLibvirt.get(name) ?? dictionary.bitsOf(dictionary.canonical(name) ?? name)).map(bitOf),
     nameOf(place, bit) {
-      const feature = isHypervisorLeaf(place) ? undefined : dictionary.at(fieldOf(place), bit);
+      const feature = isHypervisorLeaf(place) ? undefined : dictionary.at(fieldOf(place), bit - shiftOf(place));
       return feature ? spelling(feature) : null;
     },
     featuresOfModel(model) {

@@ -173,6 +173,19 @@ void t.test(
   },
 );
 
+void t.test('a VMX control stands in the upper half of its MSR, as in the CPU map of libvirt 12.8', async (t) => {
+  const names = libvirtNames();
+  for (const [name, msr, bit] of [
+    ['vmx-exit-load-efer', 0x48f, 53],
+    ['vmx-entry-load-efer', 0x490, 47],
+  ] as const) {
+    t.strictSame(names.bitsOf(name), [{ place: { msr }, bit }]);
+    t.equal(names.nameOf({ msr }, bit), name);
+    t.equal(qemuNameOf({ msr }, bit), name);
+    t.equal(names.nameOf({ msr }, bit - 32), null);
+  }
+});
+
 const bitOf = (mask: number): number => 31 - Math.clz32(mask);
 
 const msrBits = (msr: XmlElement): NamedBit[] => {

@@ -2,7 +2,7 @@
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 
 /** VMX controls: the high half says what may be 1, the low half what must be (SDM vol. 3D, appendix A.2). */
-const CONTROLS: ReadonlySet<number> = new Set([0x48b, 0x48d, 0x48e, 0x48f, 0x490]);
+export const CONTROLS: ReadonlySet<number> = new Set([0x48b, 0x48d, 0x48e, 0x48f, 0x490]);
 
 /** True where KVM lists the MSR and its value has the feature's bit. */
 export function offeredMsrBit({ featureMsrs }: HostCapabilities, msr: number, bit: number): boolean {
