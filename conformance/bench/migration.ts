@@ -58,8 +58,8 @@ function rowsOf({ memory, total, down }: MigrationRow, accel: Accelerator, name:
       times.qemu,
     );
   return [
-    row('total', 'from the command to its first beat at the destination', total),
-    row('down', 'from its last beat at the source to that', down),
+    row('total', 'total, from the command to its first beat at the destination', total),
+    row('down', 'down, from its last beat at the source to its first at the destination', down),
   ];
 }
 
