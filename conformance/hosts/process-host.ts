@@ -16,15 +16,15 @@ export class ProcessHost implements Host {
   readonly summary: HostSummary;
   readonly capabilities: HostCapabilities;
   readonly concurrent = true;
-  /** Warm agents that no scenario uses now. */
-  readonly #idle: AgentSession[];
+  /** Warm agents that no scenario uses now, the one that came back first in front. */
+  readonly #idle: Idle[];
   readonly #openAgent: () => Promise<AgentSession>;
   #over = false;
 
   private constructor({ id, openAgent }: ProcessHostSpec, capabilities: HostCapabilities, first: AgentSession) {
     this.capabilities = capabilities;
     this.summary = summarizeHost(id, capabilities);
-    this.#idle = [first];
+    this.#idle = [{ session: first, usable: Promise.resolve(true) }];
     this.#openAgent = openAgent;
   }
 
@@ -43,26 +43,53 @@ export class ProcessHost implements Host {
     return this.#openAgent();
   }
 
-  /** Takes an idle agent, or starts one; back it comes with its guest ended. An agent that broke is not used again. */
+  /**
+   * Takes an idle agent once its last guest has ended, or starts one. It ends its guest when it comes back, which nobody waits for: the kernel takes
+   * as long to end a VM as to judge what was in it. An agent that broke is not used again.
+   */
   async warm(): Promise<AgentSession> {
-    const session = this.#idle.pop() ?? (await this.#openAgent());
+    const session = (await this.#idleOne()) ?? (await this.#openAgent());
     return {
       agent: session.agent,
       socket: session.socket,
       [Symbol.asyncDispose]: async () => {
-        const usable = await session.agent.call('close', {}).then(
-          () => true,
-          () => false,
-        );
-        if (usable && !this.#over) this.#idle.push(session);
-        else await session[Symbol.asyncDispose]();
+        const idle = { session, usable: endGuest(session) };
+        if (this.#over) await end(idle);
+        else this.#idle.push(idle);
       },
     };
+  }
+
+  async #idleOne(): Promise<AgentSession | undefined> {
+    for (let idle = this.#idle.shift(); idle; idle = this.#idle.shift()) {
+      if (await idle.usable) return idle.session;
+    }
+    return undefined;
   }
 
   /** Ends the idle agents; those in use end when they come back. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#over = true;
-    await Promise.all(this.#idle.splice(0).map((session) => session[Symbol.asyncDispose]()));
+    await Promise.all(this.#idle.splice(0).map(end));
   }
+}
+
+/** An agent that came back; `usable` once it has ended its guest, false where it broke and was ended itself. */
+interface Idle {
+  readonly session: AgentSession;
+  readonly usable: Promise<boolean>;
+}
+
+async function endGuest(session: AgentSession): Promise<boolean> {
+  try {
+    await session.agent.call('close', {});
+    return true;
+  } catch {
+    await session[Symbol.asyncDispose]();
+    return false;
+  }
+}
+
+async function end({ session, usable }: Idle): Promise<void> {
+  if (await usable) await session[Symbol.asyncDispose]();
 }

@@ -120,7 +120,8 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       life: { expected: vcpus.map((vcpu) => ({ vcpu, msrs: msrs.values(vcpu.index) })), steps: judgement.seen },
     };
   } finally {
-    if (folder !== null) await rm(folder, { recursive: true, force: true });
+    // A guest that is ending may still remove what it made there.
+    if (folder !== null) await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
