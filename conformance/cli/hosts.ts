@@ -5,6 +5,7 @@ import type { Host } from '../hosts/host.js';
 import { openLocalHost } from '../hosts/local.js';
 import { openSshHost } from '../hosts/ssh.js';
 import { shownOn } from './lab.js';
+import { warn } from './output.js';
 import { progressLine } from './progress.js';
 
 /** Hosts that disposing ends. */
@@ -23,9 +24,9 @@ export async function openHosts(
     await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
   };
   try {
-    if (names.includes('local')) hosts.push(await openLocalHost());
+    if (names.includes('local')) hosts.push(await openLocalHost({ onLost: warn }));
     for (const name of names.filter((one) => one.startsWith('ssh:')))
-      hosts.push(await openSshHost(name.slice('ssh:'.length)));
+      hosts.push(await openSshHost(name.slice('ssh:'.length), { onLost: warn }));
     hosts.push(
       ...(await openLab(
         names.filter((name) => name.startsWith('lab:')),

@@ -4,12 +4,12 @@ import { fieldName } from '../../corpora/cpuid.js';
 import { builtInDefinitions } from '../../corpora/definitions.js';
 import { type Feature, type FeatureDictionary, featureDictionary } from '../../corpora/features.js';
 import { hex32 } from '../../corpora/hex.js';
-import { CONTROLS } from '../../reference-vmm/cpu-model/offered-msrs.js';
+import { VMX_CONTROLS } from '../../reference-vmm/cpu-model/offered-msrs.js';
 import type { BitPlace, NameOf } from './difference.js';
 import type { FeatureNames, NamedBit } from './names.js';
 
 /** Dictionaries count a VMX control's bits from 0; its MSR has what may be 1 in the upper half (SDM volume 3, A.3), as libvirt's CPU map says. */
-const shiftOf = (place: BitPlace): number => ('msr' in place && CONTROLS.has(place.msr) ? 32 : 0);
+const shiftOf = (place: BitPlace): number => ('msr' in place && VMX_CONTROLS.has(place.msr) ? 32 : 0);
 
 const fieldOf = (place: BitPlace): string => ('msr' in place ? hex32(place.msr) : fieldName(place));
 

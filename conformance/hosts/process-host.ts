@@ -10,6 +10,8 @@ export interface ProcessHostSpec {
   /** `local`, `ssh:USER@HOST`. */
   readonly id: string;
   readonly openAgent: () => Promise<AgentSession>;
+  /** Told of an agent that broke as it ended its guest: the guest has its verdict by then. */
+  readonly onLost?: (why: string) => void;
 }
 
 export class ProcessHost implements Host {
@@ -19,13 +21,19 @@ export class ProcessHost implements Host {
   /** Warm agents that no scenario uses now, the one that came back first in front. */
   readonly #idle: Idle[];
   readonly #openAgent: () => Promise<AgentSession>;
+  readonly #onLost: (why: string) => void;
   #over = false;
 
-  private constructor({ id, openAgent }: ProcessHostSpec, capabilities: HostCapabilities, first: AgentSession) {
+  private constructor(
+    { id, openAgent, onLost = () => undefined }: ProcessHostSpec,
+    capabilities: HostCapabilities,
+    first: AgentSession,
+  ) {
     this.capabilities = capabilities;
     this.summary = summarizeHost(id, capabilities);
     this.#idle = [{ session: first, usable: Promise.resolve(true) }];
     this.#openAgent = openAgent;
+    this.#onLost = (why) => onLost(`${id}: an agent broke as it ended its guest: ${why}`);
   }
 
   /** Throws `MachineError` where no agent can be started or /dev/kvm cannot be used there. */
@@ -49,15 +57,34 @@ export class ProcessHost implements Host {
    */
   async warm(): Promise<AgentSession> {
     const session = (await this.#idleOne()) ?? (await this.#openAgent());
+    let ended: Promise<void> | null = null;
     return {
       agent: session.agent,
       socket: session.socket,
-      [Symbol.asyncDispose]: async () => {
-        const idle = { session, usable: endGuest(session) };
-        if (this.#over) await end(idle);
-        else this.#idle.push(idle);
+      [Symbol.asyncDispose]: () => {
+        ended ??= this.#takeBack(session);
+        return ended;
       },
     };
+  }
+
+  async #takeBack(session: AgentSession): Promise<void> {
+    const idle = { session, usable: this.#endGuest(session) };
+    if (this.#over) await end(idle);
+    else this.#idle.push(idle);
+  }
+
+  async #endGuest(session: AgentSession): Promise<boolean> {
+    const { broken } = session.agent;
+    try {
+      await session.agent.call('close', {});
+      return true;
+    } catch (error) {
+      // What broke it earlier is in the verdict of its guest.
+      if (!broken) this.#onLost((error as Error).message);
+      await session[Symbol.asyncDispose]();
+      return false;
+    }
   }
 
   async #idleOne(): Promise<AgentSession | undefined> {
@@ -78,16 +105,6 @@ export class ProcessHost implements Host {
 interface Idle {
   readonly session: AgentSession;
   readonly usable: Promise<boolean>;
-}
-
-async function endGuest(session: AgentSession): Promise<boolean> {
-  try {
-    await session.agent.call('close', {});
-    return true;
-  } catch {
-    await session[Symbol.asyncDispose]();
-    return false;
-  }
 }
 
 async function end({ session, usable }: Idle): Promise<void> {

@@ -5,7 +5,7 @@ import { PACKAGE_VERSION } from '../version.js';
 import { streamOver } from './bridge.js';
 import { type Child, caughtInterrupt, endChild, openChildAgent, startChild } from './child-agent.js';
 import type { AgentSession } from './host.js';
-import { ProcessHost } from './process-host.js';
+import { ProcessHost, type ProcessHostSpec } from './process-host.js';
 
 /**
  * No prompt: a runner has nobody to ask. A link that is silent ends in 15 seconds. Of the user's configuration, no master that would stay
@@ -30,7 +30,10 @@ const sshCommand = (): readonly string[] => process.env.GUEST_ABI_SSH?.split(' '
  * `destination` as ssh takes it: `USER@HOST`, or a name of ssh's configuration. Throws `InputError` where it is none, `MachineError` where ssh, guest-abi
  * there, or its /dev/kvm fails.
  */
-export async function openSshHost(destination: string): Promise<ProcessHost> {
+export async function openSshHost(
+  destination: string,
+  how: Pick<ProcessHostSpec, 'onLost'> = {},
+): Promise<ProcessHost> {
   if (!/^[A-Za-z0-9_][\w.@%:[\]-]*$/.test(destination))
     throw new InputError('bad-ssh-host', `'${destination}' is no ssh destination: ssh:USER@HOST`, {
       given: destination,
@@ -41,6 +44,7 @@ export async function openSshHost(destination: string): Promise<ProcessHost> {
     return await ProcessHost.start({
       id,
       openAgent: () => openChildAgent(command, (kind, path) => remoteSocket(id, command, kind, path)),
+      ...how,
     });
   } catch (error) {
     throw error instanceof GuestAbiError ? failed(id, error) : error;

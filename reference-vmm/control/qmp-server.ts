@@ -23,7 +23,7 @@ export class QmpServer implements AsyncDisposable {
   readonly #clients = new Map<Socket, QmpSession>();
   #commands: QmpCommands | null = null;
   /** Clients that came before there were commands: they wait for their greeting. */
-  #early: Socket[] = [];
+  readonly #early: Socket[] = [];
 
   private constructor(path: string, version: string) {
     this.path = path;
@@ -66,7 +66,7 @@ export class QmpServer implements AsyncDisposable {
     };
     const offered: QmpCommands = { qmp_capabilities: command(NEGOTIATION, () => undefined), ...all };
     this.#commands = all;
-    for (const socket of this.#early.splice(0)) this.#greet(socket, all);
+    for (const socket of this.#early.splice(0)) if (!socket.destroyed) this.#greet(socket, all);
   }
 
   /** Tells all clients. */

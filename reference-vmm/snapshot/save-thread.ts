@@ -18,6 +18,12 @@ function newThread(): Worker {
     ...{ execArgv: [], env: {} },
   });
   thread.unref();
+  // A spare that dies harms nobody: the next save starts a thread of its own, and tells why it cannot.
+  thread
+    .on('error', () => undefined)
+    .on('exit', () => {
+      if (spare === thread) spare = null;
+    });
   return thread;
 }
 

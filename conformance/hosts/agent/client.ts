@@ -66,6 +66,11 @@ export class AgentClient {
     }
   }
 
+  /** True where nothing more will be answered: who asked last was told why. */
+  get broken(): boolean {
+    return this.#broken !== null;
+  }
+
   /** Asks for one operation. Errors of the other side are thrown as `GuestAbiError` with their own code. */
   call<O extends Operation>(op: O, params: Params<O>, deadlineMs = ANSWER_DEADLINE_MS): Promise<Result<O>> {
     const turn = this.#queue.then(() => this.#exchange(op, params, deadlineMs));

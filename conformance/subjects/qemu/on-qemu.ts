@@ -22,9 +22,9 @@ export function onQemu(host: Host, subject: SubjectOnHost): Host {
   const { binary, accel } = subject;
   const told = async (opening: Promise<AgentSession>): Promise<AgentSession> => {
     const session = await opening;
-    const call: AgentClient['call'] = (op, params) => {
+    const call: AgentClient['call'] = (op, params, deadlineMs = DEADLINE) => {
       const request = MAKES_A_GUEST.has(op) ? { ...(params as Params<'boot'>), qemu: { binary, accel } } : params;
-      return session.agent.call(op, request as typeof params, DEADLINE);
+      return session.agent.call(op, request as typeof params, deadlineMs);
     };
     return {
       agent: { call } as AgentClient,
