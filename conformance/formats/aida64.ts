@@ -65,7 +65,7 @@ export const aida64: Format = {
       } else if (/^-+\[ MSR Registers \]-+$/.test(line.text)) cpu = first ?? 0;
       else if (CPUID_ROW.test(line.text)) {
         // Some programs write no headers: leaf 0 again is the next CPU.
-        if (/^CPUID 0{8}\b(?!.*\[SL )/.test(line.text) && found.row(cpu, 0, null)) cpu = found.count;
+        if (first === null && /^CPUID 0{8}\b(?!.*\[SL )/.test(line.text) && found.row(cpu, 0, null)) cpu = found.count;
         readRow(line, cpu, found);
       } else if (MSR_ROW.test(line.text)) readMsr(line, cpu, found, repeated);
       else if (ROW_SHAPE.test(line.text))

@@ -102,6 +102,19 @@ void t.test('aida64: without headers, leaf 0 begins a CPU', async (t) => {
   );
 });
 
+void t.test('aida64: with headers, a row that stands twice begins no CPU', async (t) => {
+  const rows =
+    'CPUID 00000000: 00000001-68747541-444D4163-69746E65\nCPUID 00000000: 00000001-68747541-444D4163-69746E65\n';
+  const { dump } = parse('aida64', [0, 1].map((cpu) => `------[ Logical CPU #${cpu} ]------\n\n${rows}`).join('\n'));
+  t.strictSame(
+    dump.cpus.map(({ index, cpuid }) => [index, cpuid.size]),
+    [
+      [0, 1],
+      [1, 1],
+    ],
+  );
+});
+
 void t.test('kcpuid-raw: subleaves in decimal', async (t) => {
   const { dump } = parse(
     'kcpuid-raw',
