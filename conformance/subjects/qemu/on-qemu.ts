@@ -14,7 +14,10 @@ export interface SubjectOnHost extends QemuSubject {
 
 const MAKES_A_GUEST: ReadonlySet<Operation> = new Set(['boot', 'restore', 'listen']);
 
-/** A nested QEMU in an emulated host takes seconds for what takes milliseconds here. */
+/**
+ * A nested QEMU in an emulated host takes seconds for what takes milliseconds here. Whoever asks cannot shorten it: the agent says itself what was late, and one
+ * that is killed for its silence would leave its QEMU behind.
+ */
 const DEADLINE = 90_000;
 
 /** `host` with its guests made by `subject`. Disposing it leaves `host` open. */
@@ -22,9 +25,9 @@ export function onQemu(host: Host, subject: SubjectOnHost): Host {
   const { binary, accel } = subject;
   const told = async (opening: Promise<AgentSession>): Promise<AgentSession> => {
     const session = await opening;
-    const call: AgentClient['call'] = (op, params, deadlineMs = DEADLINE) => {
+    const call: AgentClient['call'] = (op, params) => {
       const request = MAKES_A_GUEST.has(op) ? { ...(params as Params<'boot'>), qemu: { binary, accel } } : params;
-      return session.agent.call(op, request as typeof params, deadlineMs);
+      return session.agent.call(op, request as typeof params, DEADLINE);
     };
     return {
       agent: { call } as AgentClient,
