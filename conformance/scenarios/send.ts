@@ -4,7 +4,7 @@ import { outcomeText } from '../hosts/agent/outcome-text.js';
 import type { Params, Result } from '../hosts/agent/protocol.js';
 import type { AgentSession } from '../hosts/host.js';
 
-/** Milliseconds for a destination to say why it gave up. It knows already: its end of the link is closed. */
+/** Milliseconds for a destination to say why it gave up. It knows already: its end of the link is closed. A QEMU's has its own deadline. */
 const WORD_MS = 5000;
 
 /** The answer of the source to `send`. Throws its error, with the destination's word behind it. */

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
-import { needsKvm, noNames, smpIdentity } from '../fixtures.js';
+import { flatMachine, needsKvm, noNames, smpIdentity } from '../fixtures.js';
 import { gpa } from '../kvm/guest-memory.js';
 import { type Faults, injectFaults } from '../kvm/inject.js';
 import { openKvm } from '../kvm/system.js';
@@ -9,9 +9,11 @@ import { LiveMachine } from '../live-machine.js';
 import { writeSnapshot } from '../snapshot/file.js';
 import { restoreSnapshot } from '../snapshot/restore.js';
 import type { Realizer } from './destination.js';
-import { migrate, moved, passOf, realizer, runsOn, standsStill, WINDOW, writer } from './fixtures.js';
+import { migrate, moved, passOf, realizer, runsOn, standsStill, WINDOW, writer, writerCode } from './fixtures.js';
 import { DEFAULT_PARAMETERS } from './parameters.js';
 import { MigrationProgress } from './progress.js';
+import { rehearseSending } from './rehearsal.js';
+import { rehearseLink } from './rehearse-link.js';
 
 const parameters = { ...DEFAULT_PARAMETERS, 'silence-limit': 5000 };
 
@@ -122,6 +124,14 @@ void t.test('nobody lets a guest run, or resets it, here while and after it is h
   tries();
   t.ok(await standsStill(source));
   t.equal(passOf(there), passOf(source));
+});
+
+void t.test('a link is rehearsed to its end; a state that no side takes ends the rehearsal', needsKvm, async (t) => {
+  using kvm = openKvm();
+  using live = new LiveMachine(flatMachine(kvm, writerCode(4)));
+  const [core, facts] = [rehearseSending(live), live.travelFacts()];
+  t.equal(await rehearseLink(core, facts), true);
+  t.equal(await rehearseLink({ ...core, memoryBytes: 4097 }, facts), false);
 });
 
 void t.test('a guest that its owner stops while it is copied arrives stopped', needsKvm, async (t) => {

@@ -11,13 +11,17 @@ const NAME = 'rehearsal';
 const DEADLINE_MS = 5000;
 const PAGES = 4;
 
-/** Nothing of it is kept, whatever comes of it: a migration in earnest says what is wrong. */
-export async function rehearseLink(core: MachineCore, facts: TravelFacts): Promise<void> {
+/** True where it came to its end. Nothing of it is kept either way: a migration in earnest says what is wrong. */
+export async function rehearseLink(core: MachineCore, facts: TravelFacts): Promise<boolean> {
   const [there, back] = [new PassThrough(), new PassThrough()];
   const source = new Link(Duplex.from({ readable: back, writable: there }), NAME, 'source');
   const destination = new Link(Duplex.from({ readable: there, writable: back }), NAME, 'destination');
-  await Promise.all([send(source, core, facts), receive(destination, core, facts)]).catch(() => undefined);
+  const played = await Promise.all([send(source, core, facts), receive(destination, core, facts)]).then(
+    () => true,
+    () => false,
+  );
   for (const link of [source, destination]) link.close();
+  return played;
 }
 
 async function send(link: Link, core: MachineCore, facts: TravelFacts): Promise<void> {
