@@ -96,7 +96,8 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   if (!options.incoming && !options.paused) controlled.cont();
   await using _ = server && (await control(server, controlled, options, { kvm, options: make }));
   if (options.incoming) await awaitGuest(controlled, options);
-  else if (rehearsed) void prepareToLeave(rehearsed, options);
+  // Where it fails, the guest runs all the same.
+  else if (rehearsed) void prepareToLeave(rehearsed, options).catch(() => undefined);
   const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
