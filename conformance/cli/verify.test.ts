@@ -148,38 +148,39 @@ void t.test('--min-identical: too few identical cells verify nothing', needsKvm,
   t.match(end.stdout, /Nothing verified/);
 });
 
-void t.test(
-  'SIGINT ends the run after the cells under way; the rest can follow; nothing stays',
-  needsKvm,
-  async (t) => {
-    const log = join(folder, 'interrupted.jsonl');
-    const temporary = shortFolder(t);
-    const mark = `interrupted-${process.pid}`;
-    const args = ['--machine', 'pc-i440fx-1.*', '--cpu', 'kvm64', ...ALLOW, '--scenario', 'boot,cold-start,migrate'];
-    const end = await verify([...args, '--json', '--log', log], {
-      env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
-      signal: { name: 'SIGINT', when: () => existsSync(log) && readFileSync(log, 'utf8').includes('"type":"cell"') },
-    });
-    const report = documentOf(end);
-    t.notOk(report.complete);
-    const ended = report.cells.map(({ verdict, predicted, reasons }) => ({
-      verdict,
-      predicted,
-      why: reasons[0]?.message,
-    }));
-    // All that can be wrong at once, so that a failure under load tells its cause.
-    const told = JSON.stringify({ signal: end.signal, stderr: end.stderr, ended });
-    t.equal(end.code, 3, told);
-    for (const { verdict, predicted } of ended) t.equal(verdict, predicted, told);
-    const { cells, complete } = readLogFile(log);
-    t.notOk(complete);
-    t.same(cells.map(nameOf).sort(), report.cells.map(nameOf).sort());
-    t.same(processesMarked(mark), []);
-    t.same(readdirSync(temporary), []);
-    const all = (JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] }).cells;
-    t.ok(cells.length > 0 && cells.length < all.length, `${cells.length} of ${all.length}`);
-  },
-);
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  void t.test(
+    `${name} ends the run after the cells under way; the rest can follow; nothing stays`,
+    needsKvm,
+    async (t) => {
+      const log = join(folder, `${name}.jsonl`);
+      const temporary = shortFolder(t);
+      const mark = `${name}-${process.pid}`;
+      const args = ['--machine', 'pc-i440fx-1.*', '--cpu', 'kvm64', ...ALLOW, '--scenario', 'boot,cold-start,migrate'];
+      const end = await verify([...args, '--json', '--log', log], {
+        env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
+        signal: { name, when: () => existsSync(log) && readFileSync(log, 'utf8').includes('"type":"cell"') },
+      });
+      const report = documentOf(end);
+      t.notOk(report.complete);
+      const ended = report.cells.map(({ verdict, predicted, reasons }) => ({
+        verdict,
+        predicted,
+        why: reasons[0]?.message,
+      }));
+      // All that can be wrong at once, so that a failure under load tells its cause.
+      const told = JSON.stringify({ signal: end.signal, stderr: end.stderr, ended });
+      t.equal(end.code, 3, told);
+      for (const { verdict, predicted } of ended) t.equal(verdict, predicted, told);
+      const { cells, complete } = readLogFile(log);
+      t.notOk(complete);
+      t.same(cells.map(nameOf).sort(), report.cells.map(nameOf).sort());
+      t.same(processesMarked(mark), []);
+      t.same(readdirSync(temporary), []);
+      const all = (JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] }).cells;
+      t.ok(cells.length > 0 && cells.length < all.length, `${cells.length} of ${all.length}`);
+    },
+  );
 
 void t.test(
   'a temporary folder in which no socket can stand skips what needs one, and says why',

@@ -107,7 +107,10 @@ function requireCommonCell(before: readonly CellResult[], cells: readonly Cell[]
   });
 }
 
-/** Runs the cells that the log does not hold yet. SIGINT ends the run after the cells that are under way; the log can be resumed. */
+/** How a user ends a run, and how a CI system does. */
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/** Runs the cells that the log does not hold yet. A signal ends the run after the cells that are under way; the log can be resumed. */
 export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {
   const done = new Set(writer.done.map(cellKey));
   const waiting = cells.filter((cell) => !done.has(cellKey({ ...cell, ...keyOf(cell) })));
@@ -116,7 +119,7 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
   const progress = progressLine();
   const abort = new AbortController();
   const interrupt = (): void => abort.abort();
-  process.once('SIGINT', interrupt);
+  for (const signal of SIGNALS) process.once(signal, interrupt);
   try {
     const onStart = (name: string): void =>
       progress.update(`${results.length}/${writer.done.length + waiting.length} ${name}`);
@@ -125,7 +128,7 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
     }
   } finally {
     progress.end();
-    process.removeListener('SIGINT', interrupt);
+    for (const signal of SIGNALS) process.removeListener(signal, interrupt);
     writer.end(!abort.signal.aborted);
   }
   const summaries = cells.flatMap((cell) => cell.hosts).map(({ summary }) => [summary.id, summary] as const);
