@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { SHUTDOWN_CODE } from '../../corpora/probe-abi.js';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { probeImagePath } from '../../guest-probes/images.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
@@ -128,13 +129,14 @@ void t.test(
   },
 );
 
-void t.test('vmm run: SIGINT ends a spinning guest, and nothing stays', needsKvm, async (t) => {
-  const temporary = join(folder, 'tmp');
-  mkdirSync(temporary);
+void t.test('vmm run: SIGINT ends a guest as soon as it speaks, and nothing stays', needsKvm, async (t) => {
+  const temporary = shortFolder(t);
   const mark = `vmm-${process.pid}`;
   let out = '';
   const start = performance.now();
-  const end = await runCli([...flatGuest('talks-and-spins', ...printing('on'), ...SPIN), '--timeout', '50'], {
+  // What serves the control socket is being loaded then.
+  const qmp = ['--qmp', `unix:${join(temporary, 'qmp')},server=on,wait=off`];
+  const end = await runCli([...flatGuest('talks-and-spins', ...printing('on'), ...SPIN), '--timeout', '50', ...qmp], {
     env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
     onStdout: (text) => (out += text),
     signal: { name: 'SIGINT', when: () => out === 'on' },

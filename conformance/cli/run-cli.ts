@@ -37,17 +37,19 @@ export function runCli(args: readonly string[], environment: CliEnvironment = {}
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     const end = { stdout: '', stderr: '' };
+    let sent = false;
+    const look = (): void => {
+      if (sent || !signal?.when()) return;
+      sent = child.kill(signal.name);
+    };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       end.stdout += text;
       onStdout?.(text);
+      look();
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => (end.stderr += text));
     child.stdin.on('error', () => {}).end(stdin);
-    const poll = setInterval(() => {
-      if (!signal?.when()) return;
-      clearInterval(poll);
-      child.kill(signal.name);
-    }, POLL_MS);
+    const poll = setInterval(look, POLL_MS);
     child.on('error', reject);
     child.on('close', (code, endedBy) => {
       clearInterval(poll);

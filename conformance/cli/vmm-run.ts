@@ -85,6 +85,8 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   if (created.kind === 'refused') return refused(created, options);
   const { machine } = created;
   if (!options.restore && !options.incoming) machine.start();
+  // Before there is anything that would stay behind.
+  const interrupted = interruption();
   await using server = socket === null ? null : await QmpServer.listen(socket, PACKAGE_VERSION);
   using controlled = new ControlledMachine(
     new LiveMachine(machine),
@@ -98,7 +100,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   if (options.incoming) await awaitGuest(controlled, options);
   // Where it fails, the guest runs all the same.
   else if (rehearsed) void prepareToLeave(rehearsed, options).catch(() => undefined);
-  const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT));
+  const end = await runToEnd(controlled, options.timeout ?? (server ? null : TIMEOUT), interrupted);
   const { pair } = machine.identity;
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
   else if (end.message) warn(end.message);
@@ -197,14 +199,19 @@ async function refused(
   return EXIT.broken;
 }
 
-/** What stdin brings goes to the serial port. `timeout` in seconds; null for none. */
-async function runToEnd(machine: ControlledMachine, timeout: number | null): Promise<End> {
-  const type = (bytes: Buffer): void => machine.live.sendSerial(bytes);
-  let timer: NodeJS.Timeout | undefined;
-  const interrupted = new Promise<End>((resolve) => {
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/** The end that the first signal makes; a second one ends us where we are. */
+const interruption = (): Promise<End> =>
+  new Promise((resolve) => {
     for (const signal of SIGNALS)
       process.once(signal, () => resolve({ event: 'interrupted', code: null, message: 'interrupted' }));
   });
+
+/** What stdin brings goes to the serial port. `timeout` in seconds; null for none. */
+async function runToEnd(machine: ControlledMachine, timeout: number | null, interrupted: Promise<End>): Promise<End> {
+  const type = (bytes: Buffer): void => machine.live.sendSerial(bytes);
+  let timer: NodeJS.Timeout | undefined;
   const late = new Promise<End>((resolve) => {
     if (timeout !== null) timer = setTimeout(() => resolve(timedOut(machine, timeout)), timeout * 1000);
   });
@@ -217,8 +224,6 @@ async function runToEnd(machine: ControlledMachine, timeout: number | null): Pro
     process.stdin.off('data', type).pause();
   }
 }
-
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 function timedOut({ live }: ControlledMachine, timeout: number): End {
   live.pause();
