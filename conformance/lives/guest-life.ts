@@ -47,10 +47,12 @@ type ResetCommand = 'reset-port' | 'reset-keyboard' | 'triple-fault' | 'init';
 
 /** What the guest must show until it changes something itself. */
 interface Guest {
-  /** The step that later dumps must repeat. */
+  /** The step that the next dump must repeat: its last, so that its time is held to go on from dump to dump. */
   readonly like: string;
   readonly wrote: readonly MsrValue[];
 }
+
+const JUST_BOOTED: Guest = { like: 'boot', wrote: [] };
 
 interface Snapshot extends Guest {
   readonly gzip: string;
@@ -67,7 +69,7 @@ export class GuestLife implements AsyncDisposable {
   #identity: CpuIdentity;
   #predictions: { readonly identity: CpuIdentity; readonly verdicts: Map<string, Verdict> };
   #place: { host: Host; session: AgentSession } | null = null;
-  #guest: Guest = { like: 'boot', wrote: [] };
+  #guest = JUST_BOOTED;
   #saved: Snapshot | null = null;
 
   private constructor(stage: LifeStage, folder: string) {
@@ -136,7 +138,7 @@ export class GuestLife implements AsyncDisposable {
 
   async reset(command: ResetCommand): Promise<void> {
     const outcome = await this.#agent.call('command', { command });
-    this.#guest = { like: 'boot', wrote: [] };
+    this.#guest = JUST_BOOTED;
     this.#take(command, outcome, { like: { step: 'boot', sameBoot: false } });
   }
 
@@ -239,7 +241,7 @@ export class GuestLife implements AsyncDisposable {
     const outcome = await session.agent.call('boot', this.#request);
     if (outcome.kind === 'running') this.#place = { host, session };
     else await session[Symbol.asyncDispose]();
-    this.#guest = { like: 'boot', wrote: [] };
+    this.#guest = JUST_BOOTED;
     const path = before && before !== host ? [before, host] : [host];
     this.#take(name, outcome, before ? { like: { step: 'boot', sameBoot: false } } : {}, path, [host]);
   }
@@ -295,7 +297,7 @@ export class GuestLife implements AsyncDisposable {
 
   /** The guest changed its own state: this dump is what later ones must repeat. */
   #takeChanged(event: string, outcome: Outcome, wrote: readonly MsrValue[]): void {
-    this.#guest = { like: `${this.steps.length} ${event}`, wrote };
+    this.#guest = { ...this.#guest, wrote };
     this.#take(event, outcome, { wrote });
   }
 
@@ -319,6 +321,7 @@ export class GuestLife implements AsyncDisposable {
     const moved = path.length > 1 ? ([from, to] as const) : null;
     const recorded = isRecorded({ hosts: path.map(({ summary }) => summary.id) });
     this.steps.push({ event, verdict, recorded, moved });
+    if (outcome.kind === 'running') this.#guest = { ...this.#guest, like: name };
     if (verdict === predicted) return;
     const reasons = (judged?.reasons ?? []).slice(0, 5).map(({ message }) => message);
     const where = path.map(({ summary }) => summary.id).join(' > ');

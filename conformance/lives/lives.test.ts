@@ -1,14 +1,17 @@
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
+import { hex64 } from '../../corpora/hex.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import { withoutBits } from '../../reference-vmm/cpu-model/additions.js';
 import { listMachines, listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
-import type { Host } from '../hosts/host.js';
+import type { AgentClient } from '../hosts/agent/client.js';
+import type { AgentSession, Host } from '../hosts/host.js';
 import { OverlayHost } from '../hosts/overlay-host.js';
 import { committedCaptures, openCapture } from '../hosts/recorded/open-capture.js';
 import { RecordedHost } from '../hosts/recorded/recorded-host.js';
 import { altersCpuid } from '../hosts/summary.js';
+import { GuestLife, UnexpectedStep } from './guest-life.js';
 import { movedTooFew, tryLives } from './lives.js';
 import { upgradedDefinitions } from './upgrade.js';
 
@@ -75,6 +78,46 @@ void t.test('a kernel that changed is found in the shortest life, and again by w
     t.equal(again.finding?.life, finding.life);
     t.equal(again.finding?.why, finding.why);
   }
+});
+
+/** A host whose guests read these values of their TSC, dump after dump. */
+function clockedHost(host: Host, reads: readonly bigint[]): Host {
+  const left = [...reads];
+  const clocked = (session: AgentSession): AgentSession => {
+    const agent: AgentClient = Object.create(session.agent);
+    const call = async (...request: Parameters<AgentClient['call']>): Promise<unknown> => {
+      const answer = (await session.agent.call(...request)) as {
+        vcpus?: { msrs: { index: string; value: string }[] }[];
+      };
+      for (const tsc of answer.vcpus?.flatMap(({ msrs }) => msrs).filter(({ index }) => Number(index) === 0x10) ?? [])
+        tsc.value = hex64(left.shift()!);
+      return answer;
+    };
+    return { ...session, agent: Object.assign(agent, { call }) };
+  };
+  return { ...host, open: async () => clocked(await host.open()), warm: async () => clocked(await host.warm()) };
+}
+
+void t.test("a guest's time goes on from dump to dump, and begins anew with a boot", async (t) => {
+  const { summary, capabilities } = recorded[0]!;
+  const identity = resolve({ machine: 'pc-i440fx-2.2', cpu: 'Nehalem' });
+  const begin = (reads: readonly bigint[]): Promise<GuestLife> => {
+    const host = {
+      summary,
+      capabilities,
+      concurrent: true,
+      open: () => recorded[0]!.open(),
+      warm: () => recorded[0]!.open(),
+    };
+    const hosts = [clockedHost({ ...host, [Symbol.asyncDispose]: async () => {} }, reads)];
+    return GuestLife.begin({ ...options, identity, smp: '1', hosts });
+  };
+  await using slow = await begin([5_000n, 100n, 200n]);
+  await slow.reset('reset-port');
+  await slow.dump();
+  await using back = await begin([5_000n, 7_000n, 6_000n]);
+  await back.dump();
+  await t.rejects(back.dump(), { constructor: UnexpectedStep, message: /MSR 0x00000010 ran from 7000 to 6000/ });
 });
 
 void t.test('an upgrade of the definitions changes no released pair, and does change what is new', async (t) => {

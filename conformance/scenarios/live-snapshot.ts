@@ -14,7 +14,11 @@ export async function* liveSnapshot(stage: Stage): AsyncGenerator<Step> {
   await using source = await first!.warm();
   yield* bootSteps(source.agent, stage);
   yield { name: 'while-saved', outcome: await source.agent.call('save-live', { file }), like };
-  yield { name: 'after-save', outcome: await source.agent.call('command', { command: 'dump' }), like };
+  yield {
+    name: 'after-save',
+    outcome: await source.agent.call('command', { command: 'dump' }),
+    like: { step: 'while-saved', sameBoot: true },
+  };
   const carried = second === first ? null : await carry(source.agent, file);
   await source.agent.call('close', {});
   for (const [name, lazy] of [

@@ -21,6 +21,8 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
   let source: Place = { host: first!, session: await first!.warm() };
   try {
     yield* bootSteps(source.session.agent, stage);
+    // Each dump must repeat the one before: time goes on from host to host.
+    let last = lastBootStep(stage);
     for (const [i, host] of path.entries()) {
       // Another process, since the source's is still in use.
       const session = await host.warm();
@@ -28,8 +30,10 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
       try {
         // First an attempt that is given up: the guest is where it was, and can be moved all the same.
         const giveUp = GIVEN_UP[i % GIVEN_UP.length]!;
-        const outcome = yield* hop(source, destination, stage, `hop-${i + 1}`, giveUp);
-        if (outcome === 'stayed') yield* hop(source, destination, stage, `hop-${i + 1}`);
+        const name = `hop-${i + 1}`;
+        const outcome = yield* hop(source, destination, stage, { name, last, giveUp });
+        if (outcome === 'stayed') yield* hop(source, destination, stage, { name, last: attemptName(name, giveUp) });
+        last = name;
       } finally {
         await source.session[Symbol.asyncDispose]();
         source = destination;
@@ -41,17 +45,26 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
 }
 
 const GIVEN_UP = ['cancelled', 'cut'] as const;
+type GiveUp = (typeof GIVEN_UP)[number];
+
+interface Hop {
+  readonly name: string;
+  /** The step of the guest's last dump. */
+  readonly last: string;
+  readonly giveUp?: GiveUp;
+}
+
+const attemptName = (name: string, giveUp: GiveUp): string => `${name}-${giveUp}`;
 
 /** The source says what the destination answered; where it handed over, the destination's guest dumps. */
 async function* hop(
   source: Place,
   destination: Place,
   stage: Stage,
-  name: string,
-  giveUp?: (typeof GIVEN_UP)[number],
+  { name, last, giveUp }: Hop,
 ): AsyncGenerator<Step, 'moved' | 'stayed'> {
-  const socket = join(stage.folder, `${name}${giveUp ? `-${giveUp}` : ''}.sock`);
-  const like = { step: lastBootStep(stage), sameBoot: true };
+  const socket = join(stage.folder, `${giveUp ? attemptName(name, giveUp) : name}.sock`);
+  const like = { step: last, sameBoot: true };
   const refused = await listen(destination, { ...stage.request, socket });
   if (refused) {
     yield { name, outcome: { kind: 'refused', reasons: [refused] } };
@@ -64,7 +77,8 @@ async function* hop(
     ...(giveUp && { giveUp }),
   });
   if (sent.kind === 'stayed') {
-    yield { name: `${name}-${giveUp}`, outcome: await source.session.agent.call('command', { command: 'dump' }), like };
+    const outcome = await source.session.agent.call('command', { command: 'dump' });
+    yield { name: attemptName(name, giveUp!), outcome, like };
     return 'stayed';
   }
   if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
