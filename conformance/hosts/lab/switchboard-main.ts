@@ -6,7 +6,7 @@ import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { packageFile } from '../../../corpora/package-root.js';
 import { eachLine } from '../../packages/lines.js';
-import { WITHOUT_COMPILERS } from '../agent/interpret.js';
+import { interpretOnly, WITHOUT_COMPILERS } from '../agent/interpret.js';
 import { bundlePath } from './bundle-path.js';
 import { formatLine, parseLine, type SwitchboardHello, type SwitchboardLine } from './switchboard.js';
 
@@ -20,6 +20,8 @@ interface Peer {
   take(data: string): void;
   end(): void;
 }
+
+interpretOnly();
 
 const peers = new Map<number, Peer>();
 
