@@ -160,8 +160,10 @@ export class GuestLife implements AsyncDisposable {
   /** The guest is saved while it runs and dumps. */
   async liveSnapshot(): Promise<void> {
     const file = this.#file;
+    // The image is of the moment of the request: before this dump, which may come later than one of who is restored.
+    const asked = this.#guest;
     this.#takeUnchanged('live-snapshot', await this.#agent.call('save-live', { file }));
-    await this.#keepSnapshot();
+    await this.#keepSnapshot(asked);
     await this.dump();
   }
 
@@ -252,14 +254,14 @@ export class GuestLife implements AsyncDisposable {
 
   async #save(): Promise<void> {
     await this.#agent.call('save', { file: this.#file });
-    await this.#keepSnapshot();
+    await this.#keepSnapshot(this.#guest);
   }
 
-  async #keepSnapshot(): Promise<void> {
+  async #keepSnapshot(guest: Guest): Promise<void> {
     const file = this.#file;
     const { gzip } = await this.#agent.call('fetch', { file });
     await this.#agent.call('remove', { file });
-    this.#saved = { ...this.#guest, gzip, host: this.#place!.host };
+    this.#saved = { ...guest, gzip, host: this.#place!.host };
   }
 
   async #restoreOn(host: Host, name: string, { gzip, like, wrote, host: from }: Snapshot): Promise<void> {

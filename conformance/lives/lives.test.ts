@@ -115,6 +115,9 @@ void t.test("a guest's time goes on from dump to dump, and begins anew with a bo
   await using slow = await begin([5_000n, 100n, 200n]);
   await slow.reset('reset-port');
   await slow.dump();
+  await using saved = await begin([5_000n, 7_000n, 7_100n, 6_000n]);
+  await saved.liveSnapshot();
+  await saved.restore(0);
   await using back = await begin([5_000n, 7_000n, 6_000n]);
   await back.dump();
   await t.rejects(back.dump(), { constructor: UnexpectedStep, message: /MSR 0x00000010 ran from 7000 to 6000/ });
