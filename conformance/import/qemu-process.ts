@@ -1,10 +1,12 @@
 /** Starts a QEMU without a guest for questions over QMP, and leaves nothing of it behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MachineError } from '../../corpora/errors.js';
+import { endsWithUs } from '../ends-with-us.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { connectQmp, type QmpClient } from './qmp-client.js';
 
@@ -64,9 +66,11 @@ export class QemuProcess implements AsyncDisposable {
     child.on('error', (error) => {
       complaint = error.message;
     });
-    const killWithUs = (): void => void child.kill('SIGKILL');
-    process.once('exit', killWithUs);
-    child.once('close', () => process.off('exit', killWithUs));
+    const over = endsWithUs(() => {
+      child.kill('SIGKILL');
+      rmSync(folder, { recursive: true, force: true });
+    });
+    child.once('close', over);
     try {
       const qmp = await connectQmp(socket, START_DEADLINE, () => isAlive(child));
       return new QemuProcess(qmp, child, folder, () => complaint);

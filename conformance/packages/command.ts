@@ -1,6 +1,7 @@
 /** Runs a program of the system to its end and gives its output, or an error that says how it ended. */
 import { spawn } from 'node:child_process';
 import { MachineError } from '../../corpora/errors.js';
+import { endsWithUs } from '../ends-with-us.js';
 import { eachLine } from './lines.js';
 
 export interface CommandOptions {
@@ -38,8 +39,7 @@ export async function runCommand(
     timedOut = true;
     child.kill('SIGKILL');
   }, options.deadline);
-  const abandon = (): void => void child.kill('SIGTERM');
-  process.once('exit', abandon);
+  const ended = endsWithUs(() => void child.kill('SIGTERM'));
   try {
     const status = await new Promise<number | null>((resolve, reject) => {
       child.once('error', (error) => reject(missing(program, error)));
@@ -48,7 +48,7 @@ export async function runCommand(
     return { status, stdout: await output[0], stderr: await output[1], timedOut };
   } finally {
     clearTimeout(timer);
-    process.off('exit', abandon);
+    ended();
   }
 }
 

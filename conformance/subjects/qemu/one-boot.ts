@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { VcpuObservation } from '../../../corpora/observation.js';
 import { RecordAssembler } from '../../../guest-probes/record-assembler.js';
+import { endsWithUs } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
 import { type Complaint, complaintOf, withheldFeatures } from './complaints.js';
 import { guestArguments, type QemuGuestSpec } from './guest-arguments.js';
@@ -39,8 +40,7 @@ export async function takeRecord(
 ): Promise<BootEnd> {
   const [program, ...args] = launcher.argv(command);
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...launcher.env } });
-  const killWithUs = (): void => void child.kill('SIGKILL');
-  process.once('exit', killWithUs);
+  const stopped = endsWithUs(() => void child.kill('SIGKILL'));
   // Not its close: a wrapper's child may hold the pipes open.
   const exited = once(child, 'exit').catch(() => undefined);
   let stderr = '';
@@ -60,7 +60,7 @@ export async function takeRecord(
     await exited;
     child.stdout.destroy();
     child.stderr.destroy();
-    process.off('exit', killWithUs);
+    stopped();
   }
 }
 

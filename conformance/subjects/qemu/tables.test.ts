@@ -1,9 +1,11 @@
 /** Real QEMU releases against the resolver and against each other: a bounded version of the runs in docs/qemu-subjects.md. */
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
+import { shortFolder } from '../../../corpora/short-folder.js';
 import { parseSmp } from '../../../corpora/smp.js';
+import { processesMarked } from '../../cli/fixtures.js';
 import { runCli } from '../../cli/run-cli.js';
 import type { GateResult } from '../../gate/result.js';
 import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
@@ -86,6 +88,21 @@ void t.test('gate: what a release has not any more is counted and named', needs(
   const json = JSON.parse((await runCli([...gate, 'pc-i440fx-2.4', '--json'])).stdout) as GateResult;
   t.same(json.removed, [{ what: 'machine type pc-i440fx-2.4', pairs: 1 }]);
 });
+
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  void t.test(`gate: ${name} ends its QEMUs too; the log can be resumed`, needs('7.2', '10.0'), async (t) => {
+    const [log, temporary, mark] = [join(t.testdir({}), 'log.jsonl'), shortFolder(t), `gate-${name}-${process.pid}`];
+    const gate = ['gate', '--base', 'qemu:7.2', '--head', 'qemu:10.0', '--machine', 'pc-q35-4.2'];
+    const end = await runCli([...gate, '--log', log], {
+      env: { TMPDIR: temporary, GUEST_ABI_TEST: mark },
+      signal: { name, when: () => existsSync(log) && readFileSync(log, 'utf8').includes('"type":"cell"') },
+    });
+    t.match(end, { code: null, signal: name });
+    t.same(processesMarked(mark), []);
+    t.same(readdirSync(temporary), []);
+    const rest = await runCli([...gate, '--cpu', 'n270', '--cpu', 'Nehalem', '--resume', log]);
+    t.match(rest.stdout, /BROKEN: 1 released pairs unchanged, 1 broken/);
+  });
 
 void t.test('freeze and gate: contracts against a binary of the user', needs('11.1'), async (t) => {
   const launcher = trees.get('11.1')!;

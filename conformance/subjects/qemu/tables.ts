@@ -1,4 +1,5 @@
 /** The tables that a QEMU shows its guests, for many pairs: several boots at a time, given as they come. */
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { ONE_CPU } from '../../../corpora/smp.js';
 import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js';
 import { apicIdOf } from '../../../reference-vmm/cpu-model/topology.js';
+import { endsWithUs } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
 import type { QemuGuestSpec } from './guest-arguments.js';
 import { type BootEnd, bootOnce } from './one-boot.js';
@@ -36,11 +38,13 @@ const QBOOT = 'qboot.rom';
 /** Boots pairs one by one: one request file for all of them. Dispose it. */
 export class TableReader implements AsyncDisposable {
   readonly #folder: string;
+  readonly #over: () => void;
   readonly #options: TableOptions;
   /** Names of QEMUs that came without it. */
   readonly #withoutQboot = new Set<string>();
 
-  private constructor(folder: string, options: TableOptions) {
+  private constructor(folder: string, options: TableOptions, over: () => void) {
+    this.#over = over;
     this.#folder = folder;
     this.#options = options;
   }
@@ -50,7 +54,8 @@ export class TableReader implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'guest-abi-tables-'));
     const apicIds = Array.from({ length: smp.cpus - 1 }, (_, i) => apicIdOf(smp, i + 1));
     await writeFile(join(folder, 'request'), encodeProbeRequest({ msrs, apicIds }));
-    return new TableReader(folder, options);
+    const over = endsWithUs(() => rmSync(folder, { recursive: true, force: true }));
+    return new TableReader(folder, options, over);
   }
 
   /** What the guest of this pair sees under this QEMU. */
@@ -73,6 +78,7 @@ export class TableReader implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.#folder, { recursive: true, force: true });
+    this.#over();
   }
 }
 
