@@ -98,6 +98,8 @@ function clockedHost(host: Host, reads: readonly bigint[]): Host {
   return { ...host, open: async () => clocked(await host.open()), warm: async () => clocked(await host.warm()) };
 }
 
+const eventsOf = (life: GuestLife): string[] => life.steps.map(({ event }) => event);
+
 void t.test("a guest's time goes on from dump to dump, and begins anew with a boot", async (t) => {
   const { summary, capabilities } = recorded[0]!;
   const identity = resolve({ machine: 'pc-i440fx-2.2', cpu: 'Nehalem' });
@@ -115,9 +117,15 @@ void t.test("a guest's time goes on from dump to dump, and begins anew with a bo
   await using slow = await begin([5_000n, 100n, 200n]);
   await slow.reset('reset-port');
   await slow.dump();
+  t.same(eventsOf(slow), ['boot', 'reset-port', 'dump'], 'a boot that began late is no measure for the next');
   await using saved = await begin([5_000n, 7_000n, 7_100n, 6_000n]);
   await saved.liveSnapshot();
   await saved.restore(0);
+  t.same(
+    eventsOf(saved),
+    ['boot', 'live-snapshot', 'dump', 'restore'],
+    'who is restored is younger than who was saved meanwhile',
+  );
   await using back = await begin([5_000n, 7_000n, 6_000n]);
   await back.dump();
   await t.rejects(back.dump(), { constructor: UnexpectedStep, message: /MSR 0x00000010 ran from 7000 to 6000/ });
