@@ -23,6 +23,8 @@ export interface Host extends AsyncDisposable {
   readonly concurrent: boolean;
   /** MSR bits with which a guest brings down the host itself, by index. */
   readonly deadlyMsrBits?: ReadonlyMap<number, bigint>;
+  /** MSRs that the host's own CPU has not, though it advertises them: what a guest writes there is lost. */
+  readonly lostMsrs?: ReadonlySet<number>;
   /**
    * An agent that may have served before: for scenarios that need no new process. Sessions that are open at the same time
    * have different processes.

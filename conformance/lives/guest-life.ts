@@ -82,7 +82,11 @@ export class GuestLife implements AsyncDisposable {
     this.#asked = msrs.asked.map(hex32);
     this.#life = new Life(expectationOf(identity, smp).vcpus, msrs);
     const asked = new Set(msrs.asked);
-    this.#writes = isOpen(identity) ? [] : legalWrites(identity, SPARE).filter(({ index }) => asked.has(index));
+    this.#writes = isOpen(identity)
+      ? []
+      : legalWrites(identity, SPARE).filter(
+          ({ index }) => asked.has(index) && !hosts.some(({ lostMsrs }) => lostMsrs?.has(index)),
+        );
   }
 
   static async begin(stage: LifeStage): Promise<GuestLife> {

@@ -29,6 +29,12 @@ const MOST_IDLE = 3;
  */
 const DEADLY_MSR_BITS: ReadonlyMap<number, bigint> = new Map([[0xc0000080, 1n << 8n]]);
 
+/**
+ * IA32_SPEC_CTRL, which `/rich` advertises: KVM lets a guest that wrote it once at the CPU's own, and QEMU's TCG has none (`helper_wrmsr` drops the value,
+ * `helper_rdmsr` gives 0).
+ */
+const LOST_MSRS: ReadonlySet<number> = new Set([0x48]);
+
 /** `NODE_DEBUG=guest-abi-lab` tells boots, agents and replacements on stderr. */
 const debug = debuglog('guest-abi-lab');
 
@@ -45,6 +51,7 @@ export class LabHost implements Host {
   readonly capabilities: HostCapabilities;
   readonly concurrent = true;
   readonly deadlyMsrBits = DEADLY_MSR_BITS;
+  readonly lostMsrs = LOST_MSRS;
   readonly #boots: Boots;
   /** Warm agents that no session uses now. */
   #idle: LabAgent[];
