@@ -53,27 +53,38 @@ export async function* runCells(
   onStart: (name: string) => void = () => {},
 ): AsyncGenerator<CellEnd> {
   const waiting = [...cells];
-  const running = new Map<number, Promise<{ slot: number; end: CellEnd }>>();
+  const running = new Map<number, { readonly cell: Cell; readonly done: Promise<{ slot: number; end: CellEnd }> }>();
   try {
     for (let next = 0; waiting.length > 0 || running.size > 0; ) {
       while (running.size < options.jobs && waiting.length > 0 && !options.signal?.aborted) {
-        const cell = waiting.shift()!;
+        const cell = takeNext(
+          waiting,
+          [...running.values()].map(({ cell }) => cell),
+        );
         const slot = next++;
         onStart(cellName(cell));
-        running.set(
-          slot,
-          runCell(cell, options).then((end) => ({ slot, end })),
-        );
+        running.set(slot, { cell, done: runCell(cell, options).then((end) => ({ slot, end })) });
       }
       if (running.size === 0) return;
-      const { slot, end } = await Promise.race(running.values());
+      const { slot, end } = await Promise.race([...running.values()].map(({ done }) => done));
       running.delete(slot);
       yield end;
     }
   } finally {
     // Where the caller stops early (its log cannot be written), cells under way end before their hosts are closed.
-    await Promise.allSettled(running.values());
+    await Promise.allSettled([...running.values()].map(({ done }) => done));
   }
+}
+
+/** Cells among which `takeNext` looks. */
+const LOOK_AHEAD = 100;
+
+/** Takes the first cell that shares the fewest hosts with those under way: a lab host has one CPU, and what it serves at once waits for each other. */
+export function takeNext(waiting: Cell[], underWay: readonly Cell[]): Cell {
+  const busy = new Set(underWay.flatMap(({ hosts }) => hosts));
+  const shared = ({ hosts }: Cell): number => hosts.filter((host) => busy.has(host)).length;
+  const counts = waiting.slice(0, LOOK_AHEAD).map(shared);
+  return waiting.splice(counts.indexOf(Math.min(...counts)), 1)[0]!;
 }
 
 /** Runs one cell to its verdict. */

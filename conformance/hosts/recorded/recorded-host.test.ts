@@ -10,7 +10,7 @@ import { recordedKvm } from '../../../reference-vmm/kvm/recorded.js';
 import { conclude, totalsOf } from '../../../reports/result-log.js';
 import { textReport } from '../../../reports/text.js';
 import { cellsOf } from '../../run/cell.js';
-import { type RunOptions, runCell, runCells } from '../../run/runner.js';
+import { type RunOptions, runCell, runCells, takeNext } from '../../run/runner.js';
 import { altersCpuid } from '../summary.js';
 import { allCaptures } from './captures-for-tests.js';
 import { RecordedHost } from './recorded-host.js';
@@ -84,6 +84,23 @@ void t.test('SMP guests, each vCPU with its own ids', async (t) => {
     t.equal(result.verdict, result.predicted, `${result.scenario}: ${result.reasons[0]?.message}`);
     if (result.verdict === 'identical') t.equal(judgement.seen.at(-1)?.vcpus.length, 4);
   }
+});
+
+void t.test('the cell that runs next is the first that leaves busy hosts alone', (t) => {
+  const identity = resolve({ machine: 'pc-i440fx-1.6', cpu: 'Nehalem', definitions });
+  const three = hosts.slice(0, 3);
+  const cells = cellsOf([{ identity, smp: '1' }], three, ['migrate']);
+  const pathOf = ({ hosts: path }: (typeof cells)[number]): string =>
+    path.map((host) => 'abc'[three.indexOf(host as RecordedHost)]).join('');
+  const from = (...paths: string[]): typeof cells => cells.filter((cell) => paths.includes(pathOf(cell)));
+  const waiting = [...cells];
+  t.equal(pathOf(takeNext(waiting, [])), 'aa');
+  t.same(waiting, cells.slice(1));
+  t.equal(pathOf(takeNext([...cells], from('aa'))), 'bb');
+  t.equal(pathOf(takeNext([...cells], from('ab'))), 'cc');
+  t.equal(pathOf(takeNext(from('ab', 'ac', 'bc'), from('aa'))), 'bc');
+  t.equal(pathOf(takeNext(from('aa', 'ac', 'ca'), from('aa'))), 'ac', 'the first of those that share one');
+  t.end();
 });
 
 void t.test('recorded cells are marked and counted apart, and hold nothing', async (t) => {
