@@ -27,9 +27,14 @@ export interface LabMachineSpec {
   readonly more?: { readonly arguments: readonly string[]; readonly commandLine: string };
 }
 
-/** MiB of memory of a lab host, and the bound of the emulator's translated code. */
-export const MEMORY_MIB = 512;
-const TRANSLATIONS_MIB = 128;
+/** MiB of memory of a lab host. */
+const MEMORY_MIB = 512;
+
+/** The bound of the emulator's translated code, in MiB. Where it is full all is thrown away and translated anew: of 128, a boot and one minute's cells fill all. */
+const TRANSLATIONS_MIB = 256;
+
+/** MiB that one lab host may come to take: its memory, translations, and QEMU itself. */
+export const HOST_MIB = MEMORY_MIB + TRANSLATIONS_MIB + 120;
 
 const BOOT_DEADLINE = 120_000;
 

@@ -8,7 +8,7 @@ import { ensureHostImages, ensureQemuImage } from './host-images.js';
 import { ensureInitrd } from './initrd.js';
 import { labKernels } from './kernels.js';
 import { LabHost, type TakeTurn } from './lab-host.js';
-import { type LabMachineSpec, MEMORY_MIB } from './lab-machine.js';
+import { HOST_MIB, type LabMachineSpec } from './lab-machine.js';
 import { chooseLabHosts, type LabChoice, labHostId } from './names.js';
 
 /**
@@ -25,9 +25,6 @@ export async function cachedLabQemu(root: string): Promise<QemuLauncher | null> 
   }
   return null;
 }
-
-/** MiB that one lab host may come to take: its memory, QEMU's translations and QEMU itself. */
-const HOST_MIB = MEMORY_MIB + 250;
 
 export interface LabOptions {
   /** Cache folder; default `cacheRoot()`. */
