@@ -9,7 +9,7 @@ import { brokenDefinitions } from '../run/expectation.js';
 import { subjectName } from '../subjects/qemu/comparison.js';
 import { type PairEvidence, pairEvidence } from '../subjects/qemu/evidence.js';
 import type { QemuPair } from '../subjects/qemu/tables.js';
-import { findingsOf, type GatedPair, heldModels, isBroken, type QemuGateOptions, removedOf } from './gate-qemu.js';
+import { findingsOf, type GatedPair, heldModels, isBroken, namesOf, type QemuGateOptions } from './gate-qemu.js';
 import { type GateResult, RELEASED_PAIRS } from './result.js';
 
 /**
@@ -45,7 +45,7 @@ export async function gateContracts(
   return {
     ...{ base: 'contracts', head: `${subjectName(head)} (${head.version})`, subject: RELEASED_PAIRS },
     ...{ findings: findingsOf(all, `QEMU ${head.version}`), held: heldModels(all), added: [] },
-    removed: removedOf(
+    removed: namesOf(
       frozen.filter((pair) => !isThere(pair)),
       has.machines,
     ),

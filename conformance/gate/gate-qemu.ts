@@ -22,7 +22,10 @@ export interface QemuGateOptions {
 /** Each pair is booted twice, features that the accelerator lacks forced: properties alone miss real breaks. */
 export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options: QemuGateOptions): Promise<GateResult> {
   const common = await commonPairs(base, head);
-  const pairs = common.pairs.filter(({ machine, cpu }) => options.wanted({ machine, model: cpu }));
+  const wanted = ({ machine, cpu }: QemuPair): boolean => options.wanted({ machine, model: cpu });
+  const pairs = common.pairs.filter(wanted);
+  const added = common.added.filter(wanted);
+  const machines = [...new Set(common.pairs.map(({ machine }) => machine))];
   const chosen = new Set(pairs.map(nameOf));
   const cells: CellResult[] = (options.log?.done ?? []).filter(({ pair }) => chosen.has(pair));
   const done = new Set(cells.map(({ pair }) => pair));
@@ -44,16 +47,10 @@ export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options:
     totals: {
       unchanged: cells.filter(({ verdict }) => verdict === 'identical').length,
       broken: cells.filter(isBroken).length,
-      added: 0,
+      added: added.length,
     },
-    added: [
-      ...common.onlyHead.machines.map((name) => ({ what: `machine type ${name}`, pairs: common.models.length })),
-      ...common.onlyHead.models.map((name) => ({ what: `model ${name}`, pairs: common.machines.length })),
-    ],
-    removed: removedOf(
-      common.gone.filter(({ machine, cpu }) => options.wanted({ machine, model: cpu })),
-      common.machines,
-    ),
+    added: namesOf(added, machines),
+    removed: namesOf(common.gone.filter(wanted), machines),
     notes: [
       ...msrNote(pairs, base),
       ...skippedNote(cells, chosen.size),
@@ -71,10 +68,10 @@ const rateNote = (pairs: number, seconds: number): string =>
 export const isBroken = ({ verdict }: Pick<GatedPair, 'verdict'>): boolean =>
   verdict !== 'identical' && verdict !== 'skipped';
 
-/** Pairs by what of them is gone: the machine type, or on one that stays the model. */
-export function removedOf(gone: readonly QemuPair[], machines: readonly string[]): GateResult['removed'] {
+/** Pairs that only one side has, by what the other has not: the machine type, or on one of `machines`, which both have, the model. */
+export function namesOf(pairs: readonly QemuPair[], machines: readonly string[]): GateResult['removed'] {
   const counts = new Map<string, number>();
-  for (const { machine, cpu } of gone) {
+  for (const { machine, cpu } of pairs) {
     const what = machines.includes(machine) ? `model ${cpu}` : `machine type ${machine}`;
     counts.set(what, (counts.get(what) ?? 0) + 1);
   }

@@ -22,40 +22,34 @@ import { inParallel, type QemuPair, type TableOptions, TableReader } from './tab
 /** Models that follow the accelerator or the host: nothing is promised of them. */
 const FOLLOWERS: ReadonlySet<string> = new Set(['host', 'max']);
 
-/** Machine types and models that both have; those that only one has by their names. */
+/** Pairs of two QEMUs: every machine type with every model that promises anything. */
 export interface Common {
-  /** Every common machine type with every common model. */
   readonly pairs: readonly QemuPair[];
-  /** Every pair of the base that the head has not. */
+  /** Those that only the base has, and only the head. */
   readonly gone: readonly QemuPair[];
-  readonly machines: readonly string[];
-  readonly models: readonly string[];
-  readonly onlyBase: { readonly machines: readonly string[]; readonly models: readonly string[] };
-  readonly onlyHead: { readonly machines: readonly string[]; readonly models: readonly string[] };
+  readonly added: readonly QemuPair[];
 }
 
 /** Asks both binaries what they have. Throws `MachineError` where one does not start. */
 export async function commonPairs(base: QemuLauncher, head: QemuLauncher): Promise<Common> {
-  const [one, other] = await Promise.all([askOverview(base), askOverview(head)]);
-  const machines = shared(one.machines, other.machines);
-  const promised = one.models.filter((name) => !FOLLOWERS.has(name));
-  const models = shared(promised, other.models);
-  const isCommon = (machine: string, cpu: string): boolean => machines.includes(machine) && models.includes(cpu);
+  const [before, after] = await Promise.all([pairsOf(base), pairsOf(head)]);
   return {
-    pairs: machines.flatMap((machine) => models.map((cpu) => ({ machine, cpu }))),
-    gone: one.machines.flatMap((machine) =>
-      promised.filter((cpu) => !isCommon(machine, cpu)).map((cpu) => ({ machine, cpu })),
-    ),
-    ...{ machines, models },
-    onlyBase: { machines: without(one.machines, other.machines), models: without(one.models, other.models) },
-    onlyHead: { machines: without(other.machines, one.machines), models: without(other.models, one.models) },
+    pairs: [...before].filter(([name]) => after.has(name)).map(([, pair]) => pair),
+    gone: without(before, after),
+    added: without(after, before),
   };
 }
 
-const shared = (one: readonly string[], other: readonly string[]): string[] =>
-  one.filter((name) => other.includes(name));
-const without = (one: readonly string[], other: readonly string[]): string[] =>
-  one.filter((name) => !other.includes(name));
+async function pairsOf(qemu: QemuLauncher): Promise<Map<string, QemuPair>> {
+  const { machines, models } = await askOverview(qemu);
+  const promised = models.filter((name) => !FOLLOWERS.has(name));
+  return new Map(
+    machines.flatMap((machine) => promised.map((cpu) => [`${machine}/${cpu}`, { machine, cpu }] as const)),
+  );
+}
+
+const without = (one: ReadonlyMap<string, QemuPair>, other: ReadonlyMap<string, QemuPair>): QemuPair[] =>
+  [...one].filter(([name]) => !other.has(name)).map(([, pair]) => pair);
 
 /** How the two stand in results: `qemu-5.2 > qemu-7.2`. */
 export const comparedSubjects = (base: QemuLauncher, head: QemuLauncher): string =>

@@ -87,6 +87,10 @@ void t.test('gate: what a release has not any more is counted and named', needs(
   t.match(gone.stdout, /^Nothing compared: 0 released pairs unchanged, 0 broken, 0 new, \d+ removed$/m);
   const json = JSON.parse((await runCli([...gate, 'pc-i440fx-2.4', '--json'])).stdout) as GateResult;
   t.same(json.removed, [{ what: 'machine type pc-i440fx-2.4', pairs: 1 }]);
+  t.same(json.added, []);
+  const news = JSON.parse((await runCli([...gate, 'pc-q35-11.1', '--json'])).stdout) as GateResult;
+  t.same(news.added, [{ what: 'machine type pc-q35-11.1', pairs: 1 }]);
+  t.equal(news.totals.added, 1);
 });
 
 for (const name of ['SIGINT', 'SIGTERM'] as const)
