@@ -303,15 +303,16 @@ export class GuestLife implements AsyncDisposable {
 
   /** The guest changed its own state: this dump is what later ones must repeat. */
   #takeChanged(event: string, outcome: Outcome, wrote: readonly MsrValue[]): void {
+    const { like: after } = this.#guest;
     this.#guest = { ...this.#guest, wrote };
-    this.#take(event, outcome, { wrote });
+    this.#take(event, outcome, { after, wrote });
   }
 
   /** Judges a step. `path`: hosts that it went over; `on`: those that decide whether it may be refused. Throws `UnexpectedStep`. */
   #take(
     event: string,
     outcome: Outcome,
-    expected: Pick<Step, 'like' | 'wrote'>,
+    expected: Pick<Step, 'like' | 'after' | 'wrote'>,
     path: readonly Host[] = [this.#place!.host],
     on: readonly Host[] = path,
   ): void {

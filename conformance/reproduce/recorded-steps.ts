@@ -10,6 +10,7 @@ const stepsSchema = z.array(
     name: z.string(),
     outcome: outcomeSchema,
     like: z.strictObject({ step: z.string(), sameBoot: z.boolean() }).optional(),
+    after: z.string().optional(),
     wrote: z.array(z.strictObject({ index: z.string(), value: z.string() })).optional(),
   }),
 );
@@ -42,9 +43,10 @@ export function playOf(text: string): Play {
       `steps.json: ${parsed.error.issues[0]!.path.join('.')}: ${parsed.error.issues[0]!.message}`,
     );
   const steps = parsed.data.map(
-    ({ name, outcome, like, wrote }): Step => ({
+    ({ name, outcome, like, after, wrote }): Step => ({
       ...{ name, outcome },
       ...(like ? { like } : {}),
+      ...(after === undefined ? {} : { after }),
       ...(wrote
         ? { wrote: wrote.map(({ index, value }) => ({ index: parseHex32(index), value: parseHex64(value) })) }
         : {}),

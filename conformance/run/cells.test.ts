@@ -136,6 +136,10 @@ const FAULTS: Readonly<Record<Exclude<Fault, 'msr-not-kept' | 'vcpu-never-woken'
     place: { code: 'register-changed', step: 'hop-1', message: 'CR4: was' },
   },
   'guest-lost': { verdict: 'crashed', scenario: 'snapshot-restore', place: { code: 'crashed', step: 'restore' } },
+  'guest-restarts': {
+    ...{ verdict: 'crashed', scenario: 'snapshot-restore' },
+    place: { code: 'crashed', step: 'restore', message: 'began anew unasked (triple-fault)' },
+  },
 };
 
 for (const [fault, { verdict, place, scenario = 'boot' }] of Object.entries(FAULTS))

@@ -29,6 +29,12 @@ const running = (table: CpuidTable, said = saidOf(table), forced: string[] = [])
   ...{ altered: said, forced },
 });
 
+/** The same guest's dump of that number. */
+const atTurn = (outcome: Outcome, sequence: number): Outcome =>
+  outcome.kind === 'running'
+    ? { ...outcome, vcpus: outcome.vcpus.map((vcpu) => ({ ...vcpu, sequence })) as typeof outcome.vcpus }
+    : outcome;
+
 const judgeAll = (...outcomes: readonly Outcome[]): Promise<Judgement> =>
   judge(
     (async function* (): AsyncGenerator<Step> {
@@ -54,4 +60,27 @@ void t.test('a witness that saw no change is no dump that meets its contract', a
   const witnessed: Outcome = { kind: 'witnessed', vcpus: [{ index: 0, laps: 1, passes: 1, changes: [] }] };
   t.equal((await judgeAll(running(given), running(given))).verdict, 'identical');
   t.equal((await judgeAll(running(given), witnessed)).verdict, 'crashed');
+});
+
+void t.test('a dump that was sent before, and one of a guest that began anew, are not the next', async (t) => {
+  const second = (sequence: number, how: Pick<Step, 'like' | 'after'>): Promise<Judgement> =>
+    judge(
+      (async function* (): AsyncGenerator<Step> {
+        yield { name: 'boot', outcome: running(given) };
+        yield { name: 'second', outcome: atTurn(running(given), sequence), ...how };
+      })(),
+      vcpus,
+    );
+  const moved = { like: { step: 'boot', sameBoot: true } };
+  const reset = { like: { step: 'boot', sameBoot: false } };
+  for (const [how, due, verdict] of [
+    [moved, 1, 'dropped'],
+    [reset, 0, 'changed'],
+    [{ after: 'boot' }, 1, 'changed'],
+  ] as const)
+    for (const sequence of [0, 1, 2]) {
+      const judged = await second(sequence, how);
+      if (sequence === due) t.match(judged, { verdict: 'identical', reasons: [] });
+      else t.match(judged, { verdict, reasons: [{ code: 'dump-out-of-turn', contract: `${due}`, vcpu: 0 }] });
+    }
 });

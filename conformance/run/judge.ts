@@ -81,7 +81,7 @@ export class Life {
   }
 
   /** Takes the next step; a judgement where it ends the life. */
-  take({ name, outcome, like, wrote = [] }: Step): Judgement | null {
+  take({ name, outcome, like, after, wrote = [] }: Step): Judgement | null {
     this.#step = name;
     if (outcome.kind === 'refused')
       return this.#judgement(
@@ -98,7 +98,11 @@ export class Life {
     // What one host of a path forced or altered stays so, whatever the next one gives.
     this.#forced = [...new Set([...this.#forced, ...outcome.forced])];
     if (outcome.altered.length > 0) this.#altered = outcome.altered;
-    const differences = [...this.#fromContract(outcome, wrote), ...(like ? this.#fromBefore(like) : [])];
+    const differences = [
+      ...this.#fromContract(outcome, wrote),
+      ...(like ? this.#fromBefore(like) : []),
+      ...(after ? this.#outOfTurn({ step: after, sameBoot: true }) : []),
+    ];
     if (differences.length === 0) return null;
     return this.#judgement(like?.sameBoot && differences.every(isOfState) ? 'dropped' : 'changed', differences);
   }
@@ -157,10 +161,28 @@ export class Life {
       .map(({ one }) => one);
   }
 
-  #fromBefore({ step, sameBoot }: NonNullable<Step['like']>): Reason[] {
+  #fromBefore(like: NonNullable<Step['like']>): Reason[] {
+    const context = { ...this.#context(), sameBoot: like.sameBoot };
+    const before = this.#dumpOf(like.step);
+    return [...compareObservations({ vcpus: before }, { vcpus: this.#seen }, context), ...this.#outOfTurn(like)];
+  }
+
+  /** Each vCPU counts its dumps from its boot: one that was sent before is none of this step, nor is that of a guest which began anew unasked. */
+  #outOfTurn({ step, sameBoot }: NonNullable<Step['like']>): Reason[] {
+    const before = this.#dumpOf(step);
+    return this.#seen.flatMap(({ index, sequence }, i) => {
+      const due = (before[i]?.sequence ?? 0) + (sameBoot ? 1 : 0);
+      if (sequence === due) return [];
+      const message = `dump ${sequence} of the guest's boot, where dump ${due} was due`;
+      const facts = { code: 'dump-out-of-turn', step: this.#step, vcpu: index, message };
+      return [reason({ ...facts, contract: `${due}`, guest: `${sequence}` })];
+    });
+  }
+
+  #dumpOf(step: string): readonly VcpuObservation[] {
     const before = this.#dumps.get(step);
     if (!before) throw new Error(`step '${this.#step}' must be like '${step}', which was not made`);
-    return compareObservations({ vcpus: before }, { vcpus: this.#seen }, { ...this.#context(), sameBoot });
+    return before;
   }
 
   #context(): CompareContext {
@@ -179,7 +201,7 @@ export class Life {
 }
 
 /** Codes of what a guest holds, beside the CPU that it has. */
-const STATE: ReadonlySet<string> = new Set(['msr-changed', 'register-changed', 'time-not-kept']);
+const STATE: ReadonlySet<string> = new Set(['msr-changed', 'register-changed', 'time-not-kept', 'dump-out-of-turn']);
 
 /** Another value of what the guest has still: it came along, and was lost. What faults is not there any more: another CPU. */
 const isOfState = ({ code, contract, guest }: Reason): boolean =>

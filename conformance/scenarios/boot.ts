@@ -10,7 +10,8 @@ export async function* boot(stage: Stage): AsyncGenerator<Step> {
 /** The first steps of every life. */
 export async function* bootSteps(agent: AgentClient, stage: Stage): AsyncGenerator<Step> {
   yield { name: 'boot', outcome: await agent.call('boot', stage.request) };
-  if (stage.xgetbv) yield { name: 'xcr0', outcome: await agent.call('command', { command: 'dump-xcr0' }) };
+  if (stage.xgetbv)
+    yield { name: 'xcr0', outcome: await agent.call('command', { command: 'dump-xcr0' }), after: 'boot' };
 }
 
 /** The name of the last of them: what a guest that moves must show again. */

@@ -11,6 +11,8 @@ export interface Step {
   readonly outcome: Outcome;
   /** The earlier step whose dump this one must repeat; absent where the guest changed its own state, or it is the first. */
   readonly like?: { readonly step: string; readonly sameBoot: boolean };
+  /** The step whose dump this one comes next to, where the guest changed its own state in between. */
+  readonly after?: string;
   /** What every vCPU of the guest has written to its MSRs since its last reset; absent: nothing. */
   readonly wrote?: readonly MsrValue[];
 }

@@ -23,7 +23,7 @@ const arrivesWith = (changed: StatePart, at: number, make: (word: number) => num
 });
 
 /** Offsets in `kvm_regs` and `kvm_sregs`, and a state of `kvm_mp_state` (arch/x86 asm/kvm.h): waiting for an interrupt. */
-const [RIP, CR4, HALTED] = [128, 248, 3];
+const [RIP, IDT_LIMIT, CR4, HALTED] = [128, 216, 248, 3];
 const CR4_MCE = 1 << 6;
 /** A guest-physical address below the local APIC where no memory is: no instruction can be fetched there. */
 const NO_MEMORY = 0xe0000000;
@@ -38,6 +38,8 @@ const FAULTS = {
   'register-not-kept': arrivesWith('sregs', CR4, (cr4) => cr4 & ~CR4_MCE),
   /** Guests that arrive go on where no instruction is. */
   'guest-lost': arrivesWith('regs', RIP, () => NO_MEMORY),
+  /** Guests that arrive have no interrupt table: the first fault that the probe makes for its own use resets them, and they begin anew. */
+  'guest-restarts': arrivesWith('sregs', IDT_LIMIT, () => 0),
   /** vCPUs that arrive wait for an interrupt that never comes. */
   'vcpu-never-woken': arrivesWith('mp-state', 0, () => HALTED),
 } as const satisfies Record<string, Faults>;

@@ -39,6 +39,16 @@ const COMMAND_BYTE: Readonly<Record<CommandName, number>> = {
   init: COMMAND.init,
 };
 
+type ResetEvent = Extract<MachineEvent, { kind: 'reset' }>;
+
+/** What a command makes the guest do. */
+const RESETS_BY: Readonly<Partial<Record<CommandName, ResetEvent['by']>>> = {
+  'reset-port': 'reset-control',
+  'reset-keyboard': 'keyboard',
+  'triple-fault': 'triple-fault',
+  init: 'init',
+};
+
 type WitnessedVcpu = Extract<Outcome, { kind: 'witnessed' }>['vcpus'][number];
 /** What vCPUs said so far: all of one kind. */
 type Seen = (VcpuObservation | WitnessedVcpu)[];
@@ -111,10 +121,10 @@ export class ProbeGuest implements Disposable {
     return this.#dump();
   }
 
-  /** Sends a command; follows the guest through the reset that it asks for. */
+  /** Sends a command; follows the guest through the reset that it asks for, and no other. */
   async command(command: CommandName): Promise<Outcome> {
     this.#created.machine.sendSerial(Uint8Array.of(COMMAND_BYTE[command]));
-    return this.#dump();
+    return this.#dump(RESETS_BY[command]);
   }
 
   /** Has the guest execute WRMSR, and dump. */
@@ -158,13 +168,17 @@ export class ProbeGuest implements Disposable {
     this.live[Symbol.dispose]();
   }
 
-  async #dump(): Promise<Outcome> {
+  async #dump(resetBy?: ResetEvent['by']): Promise<Outcome> {
     const { machine } = this.#created;
     const until = performance.now() + this.#deadlineMs;
     const seen: Seen = [];
-    for (;;) {
+    for (let resets = 0; ; ) {
       const event = await runAsync(machine, { timeoutMs: until - performance.now() });
-      if (event.kind === 'reset') machine.reset();
+      if (event.kind === 'reset') {
+        if (event.by !== resetBy || ++resets > 1) return ending(event);
+        machine.reset();
+        continue;
+      }
       const outcome = this.#outcomeOf(event, seen);
       if (outcome) return outcome;
     }
@@ -172,7 +186,6 @@ export class ProbeGuest implements Disposable {
 
   /** Gathers the records of all vCPUs in `seen`; null where some are still to come. */
   #outcomeOf(event: MachineEvent, seen: Seen): Outcome | null {
-    if (event.kind === 'reset') return null;
     if (event.kind !== 'record') return ending(event);
     if (isWitnessRecord(event.bytes)) return this.#witnessed(event.bytes, seen);
     const { observation, cpuidCapped, write } = decodeRecord(event.bytes);
@@ -222,8 +235,10 @@ export class ProbeGuest implements Disposable {
   }
 }
 
-function ending(event: Exclude<MachineEvent, { kind: 'record' | 'reset' }>): Outcome {
+function ending(event: Exclude<MachineEvent, { kind: 'record' }>): Outcome {
   switch (event.kind) {
+    case 'reset':
+      return { kind: 'crashed', message: `the guest began anew unasked (${event.by})` };
     case 'timed-out':
       return { kind: 'hung', message: event.crash.message };
     case 'crashed':

@@ -23,6 +23,8 @@ const VOLATILITY = loadVolatility();
 export interface RecordedState {
   readonly pair: string;
   readonly xcr0: string | null;
+  /** Dumps since its boot. */
+  readonly sequence: number;
   /** MSRs that travel: of an open pair those that the source's kernel lists, of another those of its identity, as written or as at reset. */
   readonly msrs: readonly { readonly index: string; readonly value: string }[];
 }
@@ -146,6 +148,7 @@ export class RecordedGuest {
     return {
       pair: this.identity.pair,
       xcr0: this.#xcr0 === null ? null : String(this.#xcr0),
+      sequence: this.#sequence,
       msrs: msrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
     };
   }
@@ -159,7 +162,7 @@ export class RecordedGuest {
   /** Gives a reason for each MSR that this kernel does not know, and for each that is not of this CPU, or lacks. */
   load(state: RecordedState, step: string): Reason[] {
     this.#xcr0 = state.xcr0 === null ? null : BigInt(state.xcr0);
-    this.#sequence = 1;
+    this.#sequence = state.sequence;
     const carried: MsrValue[] = state.msrs.map(({ index, value }) => ({
       index: parseHex32(index),
       value: parseHex64(value),

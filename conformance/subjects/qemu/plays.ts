@@ -35,7 +35,8 @@ async function* kept(stage: Stage, way: SnapshotWay): AsyncGenerator<Step> {
   let carried: string | null = null;
   {
     await using session = await first!.warm();
-    for await (const step of bootSteps(session.agent, stage)) yield { ...step, name: `${way}-${step.name}` };
+    for await (const { name, after, ...step } of bootSteps(session.agent, stage))
+      yield { ...step, name: `${way}-${name}`, ...(after && { after: `${way}-${after}` }) };
     const refusal = await save(session, file, way);
     if (refusal) return yield refusal;
     if (way === 'disk') {
