@@ -2,17 +2,31 @@
 import { existsSync } from 'node:fs';
 import { InputError, unknownName } from '../../corpora/errors.js';
 import type { CellResult } from '../../corpora/verdict.js';
+import type { CheckFormat } from '../../reports/reporters.js';
 import type { PairFilter } from '../gate/compare-definitions.js';
 import type { GitGate } from '../gate/gate-git.js';
 import type { GateResult } from '../gate/result.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
-import type { GateOptions } from './gate.js';
 import { openHosts } from './hosts.js';
 import { readInputText } from './input-text.js';
 import { namedHosts } from './named-hosts.js';
 import { globMatcher, isGlob } from './options.js';
+import type { CommonOptions } from './output.js';
 import { definitionsOf } from './pairs.js';
 import { progressLine } from './progress.js';
+
+export interface GateOptions extends CommonOptions {
+  readonly base?: string;
+  readonly head: string;
+  readonly machine?: readonly string[];
+  readonly cpu?: readonly string[];
+  readonly host?: readonly string[];
+  readonly jobs?: number;
+  readonly log?: string;
+  readonly resume?: string;
+  readonly fix?: boolean;
+  readonly format: 'text' | 'json' | CheckFormat;
+}
 
 export interface Gated {
   readonly result: GateResult;

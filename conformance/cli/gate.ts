@@ -1,26 +1,13 @@
 /** `gate`: does an edit, another release, a CPU map or a template change what guests of released pairs see? */
 import { EXIT, type ExitCode } from '../../corpora/errors.js';
-import { type CheckFormat, checkReporter } from '../../reports/reporters.js';
+import { checkReporter } from '../../reports/reporters.js';
 import { gateChecks } from '../gate/checks.js';
 import { concludeGate } from '../gate/result.js';
 import { PACKAGE_VERSION } from '../version.js';
-import { type Gated, gateSides } from './gate-sides.js';
+import { type Gated, type GateOptions, gateSides } from './gate-sides.js';
 import { gateText } from './gate-text.js';
-import { type CommonOptions, print, printJson, warn } from './output.js';
+import { print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
-
-export interface GateOptions extends CommonOptions {
-  readonly base?: string;
-  readonly head: string;
-  readonly machine?: readonly string[];
-  readonly cpu?: readonly string[];
-  readonly host?: readonly string[];
-  readonly jobs?: number;
-  readonly log?: string;
-  readonly resume?: string;
-  readonly fix?: boolean;
-  readonly format: 'text' | 'json' | CheckFormat;
-}
 
 const EXITS: Readonly<Record<ReturnType<typeof concludeGate>, ExitCode>> = {
   holds: EXIT.holds,

@@ -18,13 +18,18 @@ import {
   type PropertyMap,
   propertiesText,
 } from '../../reference-vmm/cpu-model/properties.js';
-import type { Deviation } from './derive.js';
 import { HOST_MODELS, isVersioned, sorted } from './derive-models.js';
 import { compareVersions, type Release } from './release.js';
 
 /** The machine type that follows the newest and promises nothing. */
 const NEXT = 'pc-next';
 const ACCELERATORS = ['kvm', 'tcg'] as const;
+
+/** A property that a release gives another value than the newest release with the same pair. */
+export interface Deviation {
+  readonly releases: readonly string[];
+  readonly properties: readonly CompatProperty[];
+}
 
 interface DerivedMachines {
   readonly machines: readonly MachineTypeDefinition[];

@@ -1,6 +1,5 @@
 /** Derives definitions from what one or several QEMU releases say: a pure transformation, the heart of `import qemu`. */
 import {
-  type CompatProperty,
   type CpuClassDefinition,
   type CpuModelDefinition,
   Definitions,
@@ -8,7 +7,7 @@ import {
   type MachineTypeDefinition,
   type ModelIndex,
 } from '../../corpora/definitions.js';
-import { deriveMachines } from './derive-machines.js';
+import { type Deviation, deriveMachines } from './derive-machines.js';
 import { deriveClass, deriveModels, sorted } from './derive-models.js';
 import type { Release } from './release.js';
 
@@ -21,12 +20,6 @@ export interface DerivedDefinitions {
   readonly machineIndex: MachineIndex;
   /** What older releases say otherwise on machine types that a newer one also has: a reason and a commit are wanted. */
   readonly deviations: readonly Deviation[];
-}
-
-/** A property that a release gives another value than the newest release with the same pair. */
-export interface Deviation {
-  readonly releases: readonly string[];
-  readonly properties: readonly CompatProperty[];
 }
 
 const FOLDERS: Readonly<Record<string, string>> = {

@@ -1,6 +1,7 @@
 /** `import qemu`, its pure part: what one release says, worked into the definitions that are there. */
 import type { CompatProperty, Definitions } from '../../corpora/definitions.js';
-import { type Deviation, deriveDefinitions } from './derive.js';
+import { deriveDefinitions } from './derive.js';
+import type { Deviation } from './derive-machines.js';
 import { definitionFiles } from './files.js';
 import { knownRelease, knownReleases } from './known-release.js';
 import { compareVersions, type Release } from './release.js';

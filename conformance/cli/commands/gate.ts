@@ -1,7 +1,7 @@
 /** `guest-abi gate`: does an edit change what guests of released pairs see? */
 import { Command } from 'commander';
 import { CHECK_FORMATS } from '../../../reports/reporters.js';
-import type { GateOptions } from '../gate.js';
+import type { GateOptions } from '../gate-sides.js';
 import { collect, formatOption, wholeNumber, withCommon } from '../options.js';
 
 export const gateCommand = (): Command =>
