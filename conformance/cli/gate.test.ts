@@ -147,6 +147,16 @@ void t.test('a CPU map of libvirt: against ours, and against what it was', async
     t.match(stdout, /CPUID 1\.ECX\[25\] \(aes\): /);
     t.match(stdout, /take out <feature name='aes'\/>/);
   }
+  // What libvirt declares as no change of guests is told apart, by name.
+  for (const [change, note] of [
+    ["<feature name='sse4.2'/><feature name='aes' added='yes'/>", /1 models declare features as added='yes'.*: aes/],
+    ["<feature name='sse4.2' removed='yes'/>", /1 models declare features as removed='yes'.*: sse4\.2/],
+  ] as const) {
+    writeFileSync(model, `<cpus><model name='Nehalem'>${change}</model></cpus>`);
+    const { code, stdout } = await runCli(['gate', '--base', 'main', '--head', `libvirt:${folder}`]);
+    t.equal(code, 0, stdout);
+    t.match(stdout, note);
+  }
 });
 
 void t.test('our own definitions are as the last commit has them, or say what changed', async (t) => {

@@ -3,7 +3,7 @@ import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { compareWithLibvirt } from '../import/libvirt-compare.js';
-import { type BitName, type LibvirtMap, readLibvirtMap } from '../import/libvirt-map.js';
+import { type BitName, type LibvirtMap, type LibvirtModel, readLibvirtMap } from '../import/libvirt-map.js';
 import type { GateFinding, GateResult } from './result.js';
 
 /** Throws `InputError` where the folder is no CPU map. */
@@ -29,13 +29,17 @@ export function gateMapAgainstDefinitions(folder: string, definitions: Definitio
   };
 }
 
-/** A map may gain models and features; a model keeps its features, and a feature its bits. Throws as the other does. */
+/**
+ * A map may gain models and features; a model keeps its features, and a feature its bits. What libvirt itself declares as no change of guests
+ * (`added`, `removed`) is told apart in notes. Throws as the other does.
+ */
 export function gateMaps(before: string, baseName: string, after: string): GateResult {
   const [old, now] = [readLibvirtMap(before), readLibvirtMap(after)];
   const reasons = new Map([...old.models.keys()].map((model) => [model, changedModel(model, old, now)] as const));
   const broken = [...reasons].filter(([, why]) => why.length > 0);
   const added = [...now.models.keys()].filter((model) => !old.models.has(model));
   const held = [...reasons].filter(([, why]) => why.length === 0);
+  const declared = [...old.models.keys()].map((model) => declaredIn(model, old, now));
   return {
     ...{ base: baseName, head: `libvirt:${after}`, subject: 'models' },
     findings: broken.map(([model, why]) => modelFinding(model, after, why)),
@@ -43,8 +47,34 @@ export function gateMaps(before: string, baseName: string, after: string): GateR
     totals: { unchanged: held.length, broken: broken.length, added: added.length },
     removed: [],
     added: added.map((model) => ({ what: `model ${model}`, pairs: 1 })),
-    notes: [],
+    notes: [
+      ...declaredNote(
+        declared.map(({ alwaysThere }) => alwaysThere),
+        "added='yes', always on with these models",
+      ),
+      ...declaredNote(
+        declared.map(({ takenBack }) => takenBack),
+        "removed='yes', written out in each guest's XML",
+      ),
+    ],
   };
+}
+
+/** What a model gained as always there, and what it lost as taken back. */
+function declaredIn(model: string, old: LibvirtMap, now: LibvirtMap): Pick<LibvirtModel, 'alwaysThere' | 'takenBack'> {
+  const [before, after] = [old.models.get(model), now.models.get(model)];
+  const names = (given: Iterable<string> | undefined, of: (name: string) => boolean | undefined): Set<string> =>
+    new Set([...(given ?? [])].filter(of));
+  return {
+    alwaysThere: names(after?.alwaysThere, (name) => before && !before.features.has(name)),
+    takenBack: names(after?.takenBack, (name) => before?.features.has(name)),
+  };
+}
+
+function declaredNote(models: readonly ReadonlySet<string>[], how: string): string[] {
+  const names = new Set(models.flatMap((model) => [...model]));
+  const changed = models.filter(({ size }) => size > 0).length;
+  return names.size ? [`${changed} models declare features as ${how}: ${[...names].sort().join(' ')}`] : [];
 }
 
 function changedModel(model: string, old: LibvirtMap, now: LibvirtMap): Reason[] {
@@ -53,7 +83,13 @@ function changedModel(model: string, old: LibvirtMap, now: LibvirtMap): Reason[]
     return [reason({ code: 'model-removed', step: 'cpu-map', layer: 'monitor', message: `model ${model} is gone` })];
   const bits = (map: LibvirtMap, names: ReadonlySet<string>): Map<BitName, string> =>
     new Map([...names].flatMap((name) => (map.features.get(name) ?? []).map((bit) => [bit, name] as const)));
-  const [a, b] = [bits(old, before), bits(now, after)];
+  const declared = declaredIn(model, old, now);
+  const but = (names: ReadonlySet<string>, without: ReadonlySet<string>): Set<string> =>
+    new Set([...names].filter((name) => !without.has(name)));
+  const [a, b] = [
+    bits(old, but(before.features, declared.takenBack)),
+    bits(now, but(after.features, declared.alwaysThere)),
+  ];
   const only = (one: Map<BitName, string>, other: Map<BitName, string>): string[] => [
     ...new Set([...one].filter(([bit]) => !other.has(bit)).map(([, name]) => name)),
   ];

@@ -51,9 +51,14 @@ export function compareWithLibvirt(map: LibvirtMap, definitions: Definitions): L
 
 const agrees = ({ onlyLibvirt, onlyOurs }: ModelDisagreement): boolean => onlyLibvirt.length + onlyOurs.length === 0;
 
-/** Base names and aliases; libvirt knows no `-v1`. */
-function ourModels({ modelIndex: { models, aliases } }: Definitions): Set<string> {
-  return new Set([...Object.keys(models), ...Object.keys(aliases)].filter((name) => name !== 'base'));
+/** Base names, aliases and versions; libvirt has the versions too since 11.0. */
+function ourModels(definitions: Definitions): Set<string> {
+  const { models, aliases } = definitions.modelIndex;
+  const bases = Object.keys(models).filter((name) => name !== 'base');
+  const versions = bases.flatMap((base) =>
+    definitions.model(base).versions.map(({ version }) => `${base}-v${version}`),
+  );
+  return new Set([...bases, ...Object.keys(aliases), ...versions]);
 }
 
 function compareModel(
@@ -67,7 +72,7 @@ function compareModel(
     dictionary.bitsOf(dictionary.canonical(name) ?? name),
   );
   const ourBits = new Set(named.map(bitOf));
-  const theirNames = [...models.get(model)!];
+  const theirNames = [...models.get(model)!.features];
   const theirBits = new Set(theirNames.flatMap((name) => features.get(name) ?? []));
   return {
     model,
@@ -84,7 +89,8 @@ function compareModel(
 
 /** Features that the model's definition turns on: a base name is its first version, an alias the version that it stands for. */
 function propertiesOn(name: string, definitions: Definitions): string[] {
-  const versioned = definitions.modelIndex.aliases[name] ?? `${name}-v1`;
+  const { models, aliases } = definitions.modelIndex;
+  const versioned = aliases[name] ?? (models[name] ? `${name}-v1` : name);
   const [, base = name, version = '1'] = /^(.*)-v(\d+)$/.exec(versioned) ?? [];
   const model = definitions.model(base);
   const properties = Object.assign(

@@ -12,8 +12,17 @@ export type BitName = string;
 export interface LibvirtMap {
   /** Feature name -> its bits. */
   readonly features: ReadonlyMap<string, readonly BitName[]>;
-  /** Model name -> names of all features that it has; those that later libvirts added or removed count as they are now. */
-  readonly models: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Signatures, vendors and `decode` are not read: they choose a model for a host, and no guest sees them. */
+  readonly models: ReadonlyMap<string, LibvirtModel>;
+}
+
+export interface LibvirtModel {
+  /** Names of all features of a guest with this model: what hypervisors always turned on with it counts, what libvirt took back does not. */
+  readonly features: ReadonlySet<string>;
+  /** Of those the ones that hypervisors always turned on, though older libvirts did not know (`added='yes'`; cpu_x86.c, addedFeatures). */
+  readonly alwaysThere: ReadonlySet<string>;
+  /** Features that older libvirts had in it, and that this one always writes out, as required or disabled (`removed='yes'`; removedFeatures). */
+  readonly takenBack: ReadonlySet<string>;
 }
 
 /** Throws `InputError` where a file cannot be read or is not what libvirt ships. */
@@ -23,11 +32,15 @@ export function readLibvirtMap(folder: string): LibvirtMap {
   const elements = expandIncludes(folder, arch).flatMap((one) =>
     one.name === 'group' ? expandIncludes(folder, one) : one,
   );
-  const features = elements.filter(({ name }) => name === 'feature');
-  const models = new Map<string, ReadonlySet<string>>();
+  const features = new Map(
+    elements
+      .filter(({ name }) => name === 'feature')
+      .map((one) => [one.required('name'), one.children.flatMap(bitsOf)] as const),
+  );
+  const models = new Map<string, LibvirtModel>();
   for (const model of elements.filter(({ name }) => name === 'model'))
-    models.set(model.required('name'), featuresOf(model, models));
-  return { features: new Map(features.map((one) => [one.required('name'), one.children.flatMap(bitsOf)])), models };
+    models.set(model.required('name'), readModel(model, models, features));
+  return { features, models };
 }
 
 const expandIncludes = (folder: string, parent: XmlElement): XmlElement[] =>
@@ -35,14 +48,29 @@ const expandIncludes = (folder: string, parent: XmlElement): XmlElement[] =>
     child.name === 'include' ? read(folder, child.required('filename')).children : [child],
   );
 
-/** A model may begin with another one, which stands before it. */
-function featuresOf(model: XmlElement, known: ReadonlyMap<string, ReadonlySet<string>>): ReadonlySet<string> {
-  const base = model.child('model')?.required('name');
-  const names = new Set(base === undefined ? [] : known.get(base));
-  for (const feature of model.children.filter(({ name }) => name === 'feature'))
-    if (feature.attribute('removed') === 'yes') names.delete(feature.required('name'));
-    else names.add(feature.required('name'));
-  return names;
+/** A model may begin with another one, which stands before it. What is not in the map is refused, as libvirt does. */
+function readModel(
+  model: XmlElement,
+  models: ReadonlyMap<string, LibvirtModel>,
+  known: ReadonlyMap<string, unknown>,
+): LibvirtModel {
+  const ancestor = model.child('model');
+  const base = ancestor && models.get(ancestor.required('name'));
+  if (ancestor && !base) throw ancestor.fail(`no model '${ancestor.required('name')}' stands before this one`);
+  const features = new Set(base?.features);
+  const [alwaysThere, takenBack] = [new Set(base?.alwaysThere), new Set(base?.takenBack)];
+  for (const element of model.children.filter(({ name }) => name === 'feature')) {
+    const feature = element.required('name');
+    if (!known.has(feature)) throw element.fail(`the map has no feature '${feature}'`);
+    const is = (attribute: string): boolean =>
+      element.attribute(attribute) !== undefined && element.oneOf(attribute, ['yes', 'no']) === 'yes';
+    if (is('removed')) {
+      features.delete(feature);
+      takenBack.add(feature);
+    } else features.add(feature);
+    if (is('added')) alwaysThere.add(feature);
+  }
+  return { features, alwaysThere, takenBack };
 }
 
 function bitsOf(place: XmlElement): BitName[] {

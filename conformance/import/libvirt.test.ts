@@ -51,6 +51,39 @@ void t.test('the same features agree', async (t) => {
   t.same(found.disagreeing, []);
 });
 
+void t.test('libvirt has versions of models since 11.0: they are compared with ours', async (t) => {
+  const cpuid = { spec_ctrl: "eax_in='0x07' edx='0x04000000'", vme: "eax_in='0x01' edx='0x00000002'" };
+  const { features } = readLibvirtMap(mapOf(t, cpuid, ''));
+  t.strictSame(features.get('spec_ctrl'), ['7.0.EDX[26]']);
+  const models = `${model('Nehalem-v1', 'vme')}${model('Nehalem-v2', 'vme')}`;
+  const found = compareWithLibvirt(readLibvirtMap(mapOf(t, cpuid, models)), builtInDefinitions());
+  t.strictSame([found.agreeing, found.modelsOnlyLibvirt], [['Nehalem-v1'], []]);
+  t.strictSame(found.disagreeing, [{ model: 'Nehalem-v2', onlyLibvirt: [], onlyOurs: ['spec-ctrl'] }]);
+});
+
+// As libvirt 11.3 has them in x86_Haswell-noTSX.xml: vmx-* were added, mpx of Skylake was removed.
+void t.test("added='yes' is there, removed='yes' is not, and a version has its ancestor's", async (t) => {
+  const cpuid = { vme: "eax_in='0x01' edx='0x00000002'", mpx: "eax_in='0x07' ebx='0x00004000'" };
+  const map = readLibvirtMap(
+    mapOf(
+      t,
+      { ...cpuid, aes: "eax_in='0x01' ecx='0x02000000'" },
+      "<model name='A'><feature name='vme' added='yes'/><feature name='mpx' removed='yes'/></model><model name='A-v2'><model name='A'/><feature name='aes'/></model>",
+    ),
+  );
+  const { features, alwaysThere, takenBack } = map.models.get('A-v2')!;
+  t.strictSame([...features, ...alwaysThere, ...takenBack], ['vme', 'aes', 'vme', 'mpx']);
+});
+
+void t.test('a model of an unknown feature or ancestor is refused: it would compare as less than it is', async (t) => {
+  const cpuid = { vme: "eax_in='0x01' edx='0x00000002'" };
+  const refused = (models: string, message: RegExp): unknown =>
+    t.throws(() => readLibvirtMap(mapOf(t, cpuid, models)), { code: 'malformed-input', message });
+  refused(model('A', 'vme nonesuch'), /the map has no feature 'nonesuch'/);
+  refused("<model name='A'><model name='B'/></model>", /no model 'B' stands before this one/);
+  refused("<model name='A'><feature name='vme' added='1'/></model>", /added of <feature>: expected one of yes, no/);
+});
+
 void t.test('a map that is none is refused', async (t) => {
   t.throws(() => readLibvirtMap(join(t.testdir(), 'none')), { code: 'unreadable-file', exitCode: 2 });
 });
