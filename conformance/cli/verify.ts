@@ -15,6 +15,7 @@ import { textReport } from '../../reports/text.js';
 import { type Cell, cellName, cellsOf, keyOf, shard } from '../run/cell.js';
 import { LogWriter, readLogOf } from '../run/log-writer.js';
 import { predict } from '../run/predict.js';
+import { refuseOtherDefinitions } from '../run/resumed.js';
 import { type RunOptions, runCells } from '../run/runner.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
@@ -114,6 +115,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 export async function runLogged(cells: readonly Cell[], options: RunOptions, writer: LogWriter): Promise<ResultLog> {
   const done = new Set(writer.done.map(cellKey));
   const waiting = cells.filter((cell) => !done.has(cellKey({ ...cell, ...keyOf(cell) })));
+  refuseOtherDefinitions(writer.file, writer.done, cells, options);
   for (const host of new Set(cells.flatMap((cell) => cell.hosts))) writer.host(host.summary);
   const results = [...writer.done];
   const progress = progressLine();

@@ -69,9 +69,15 @@ export class LogWriter {
     return new LogWriter(file ?? freeName(suffix), options, part, null);
   }
 
-  /** Goes on with a log: what it holds is kept, a cut last line is dropped. Throws as `readLogOf`. */
+  /** Goes on with a log: what it holds is kept, a cut last line is dropped. Throws as `readLogOf`, and `log-of-other-version`. */
   static resume(options: LoggedOptions, file: string, part?: string): LogWriter {
-    return new LogWriter(file, options, part, readLogOf(options, file));
+    const before = readLogOf(options, file);
+    if (before.version === PACKAGE_VERSION) return new LogWriter(file, options, part, before);
+    throw new InputError(
+      'log-of-other-version',
+      `${file} was written by guest-abi ${before.version}, this is ${PACKAGE_VERSION}: begin a new log`,
+      { given: file },
+    );
   }
 
   /** Throws `InputError` `logs-differ` where the log has results of another kernel or CPU under this name. */
@@ -122,7 +128,7 @@ export class LogWriter {
   }
 }
 
-const isTime = (msr: number): boolean => msrClass(VOLATILITY, msr) === 'time';
+export const isTime = (msr: number): boolean => msrClass(VOLATILITY, msr) === 'time';
 
 /** Throws `InputError` where the file cannot be read or is no result log. */
 export function readLog(file: string): ResultLog {

@@ -97,7 +97,8 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       result: resultOf(cell, unplayable, 'none', options, 0),
       life: { expected: [], steps: [] },
     };
-  const { vcpus, evidence, broken, msrs } = expected(cell, options);
+  const expectation = expectedOf(cell, options);
+  const { vcpus, evidence, broken, msrs } = expectation;
   const { subject } = cell.hosts[0]!;
   // Most lives need no file: their folder is made when they first ask for it.
   let folder: string | null = null;
@@ -128,7 +129,7 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
     return {
       judgement,
       result: resultOf(cell, judgement, evidence, options, performance.now() - started),
-      life: { expected: vcpus.map((vcpu) => ({ vcpu, msrs: msrs.values(vcpu.index) })), steps: judgement.seen },
+      life: lifeOf(expectation, judgement.seen),
     };
   } finally {
     // A guest that is ending may still remove what it made there.
@@ -136,7 +137,13 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
   }
 }
 
-function expected(cell: Cell, options: RunOptions): QemuExpectation {
+export const lifeOf = ({ vcpus, msrs }: QemuExpectation, steps: Life['steps']): Life => ({
+  expected: vcpus.map((vcpu) => ({ vcpu, msrs: msrs.values(vcpu.index) })),
+  steps,
+});
+
+/** What the guest of a cell must show, by the definitions and contracts of today. */
+export function expectedOf(cell: Cell, options: RunOptions): QemuExpectation {
   const { subject } = cell.hosts[0]!;
   if (subject) return qemuExpectation(cell, subject, options.definitions);
   const forcedOn = options.forceFeatures ? cell.hosts.map(({ capabilities }) => capabilities) : [];
