@@ -1,17 +1,27 @@
-/** Cloud Hypervisor's CPU profiles: `*.cpuid.json` (or the older whole file) and `*.msr.json`; a host's value becomes (value & mask) | replacements. */
-import { type CpuidRow, REGISTERS } from '../../corpora/cpuid.js';
+/** Cloud Hypervisor's CPU profiles: `*.cpuid.json` (or the older whole file) and `*.msr.json`; a host's value becomes (value & mask) | replacements, and a register that is not listed becomes 0. */
+import { type CpuidRow, isIndexedLeaf, REGISTERS, type Register } from '../../corpora/cpuid.js';
 import { hex32, hex64, hexShort } from '../../corpora/hex.js';
 import { rowName } from './cpu-collector.js';
-import { type Absent, type DumpedCpu, type DumpedMsr, dumpOf, maskedCpu, pinnedBits, subleafOf } from './dump.js';
+import {
+  type Absent,
+  type DumpedCpu,
+  type DumpedMsr,
+  dumpOf,
+  mapRegisters,
+  maskedCpu,
+  pinnedBits,
+  subleafOf,
+} from './dump.js';
 import type { Format, Parsed, Written } from './format.js';
 import { JsonValue } from './json-reader.js';
-import { distinctRows, listed, lossesOf } from './losses.js';
+import { listed, lossesOf, placedRows } from './losses.js';
 
-const absent: Absent = { row: 'host', msr: 'default' };
+const absent: Absent = { row: 'zeroed', msr: 'default' };
 const ALL = 0xffffffff;
 const ALL64 = 2n ** 64n - 1n;
-/** A range of subleaves up to this long is written out; a longer one has no end. */
+/** A range of subleaves up to this long is written out; a longer one has no end, and is written out up to the last subleaf that a CPU may have (leaf D). */
 const LONGEST_RANGE = 64;
+const LAST_SUBLEAF = 63;
 const VENDORS = new Map([
   ['GenuineIntel', 'Intel'],
   ['AuthenticAMD', 'AMD'],
@@ -46,24 +56,31 @@ export const cloudHypervisorProfile: Format = {
   },
 };
 
-type Rows = Map<string, { row: CpuidRow; mask: CpuidRow }>;
+type Rows = Map<string, { row: CpuidRow; mask: CpuidRow; said: ReadonlySet<Register> }>;
+
+/** What is said twice, or without an end. */
+interface Left {
+  readonly endless: string[];
+  readonly again: string[];
+}
 
 function readCpuidProfile(root: JsonValue): Parsed {
   root.only('hypervisor', 'cpu_vendor', 'adjustments', 'compatibility_target');
   const rows: Rows = new Map();
-  const endless: string[] = [];
-  for (const pair of root.get('adjustments').items()) readAdjustment(pair, rows, endless);
+  const left: Left = { endless: [], again: [] };
+  for (const pair of root.get('adjustments').items()) readAdjustment(pair, rows, left);
   const facts = { hypervisor: root.get('hypervisor').string(), cpu_vendor: root.get('cpu_vendor').string() };
   const losses = [
-    ...(endless.length
-      ? [`ranges of subleaves without an end, only the first kept: ${listed([...new Set(endless)])}`]
+    ...(left.endless.length
+      ? [`ranges of subleaves without an end, kept up to ${LAST_SUBLEAF}: ${listed([...new Set(left.endless)])}`]
       : []),
+    ...(left.again.length ? [`adjusted twice, only the first kept: ${listed(left.again)}`] : []),
     ...(root.maybe('compatibility_target') ? ['left out compatibility_target'] : []),
   ];
-  return { dump: dumpOf([maskedCpu(0, [...rows.values()], [])], absent, facts), losses };
+  return { dump: dumpOf([maskedCpu(0, [...rows.values()], [], 'stay')], absent, facts), losses };
 }
 
-function readAdjustment(pair: JsonValue, rows: Rows, endless: string[]): void {
+function readAdjustment(pair: JsonValue, rows: Rows, left: Left): void {
   const [place, change, ...more] = pair.items();
   if (!place || !change || more.length) throw pair.fail('expected a pair of a place and its change');
   place.only('leaf', 'sub_leaf', 'register');
@@ -72,22 +89,28 @@ function readAdjustment(pair: JsonValue, rows: Rows, endless: string[]): void {
   range.only('start', 'end');
   const [start, end] = [subleafNumber(range.get('start')), subleafNumber(range.get('end'))];
   if (end < start) throw range.fail('this range ends before it starts');
-  const register = place.get('register').oneOf(['EAX', 'EBX', 'ECX', 'EDX']).toLowerCase() as
-    | 'eax'
-    | 'ebx'
-    | 'ecx'
-    | 'edx';
+  const register = place.get('register').oneOf(['EAX', 'EBX', 'ECX', 'EDX']).toLowerCase() as Register;
   const { value, mask } = readChange(change, 32);
-  const last = end - start < LONGEST_RANGE ? end : start;
-  if (last !== end) endless.push(rowName({ leaf, subleaf: start }));
+  const last = end - start < LONGEST_RANGE ? end : isIndexedLeaf(leaf) ? Math.max(start, LAST_SUBLEAF) : start;
+  if (last !== end && isIndexedLeaf(leaf)) left.endless.push(rowName({ leaf, subleaf: start }));
   for (let subleaf = start; subleaf <= last; subleaf++) {
     const at = { leaf, subleaf: subleafOf(leaf, subleaf) };
     const zero = { ...at, eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    const known = rows.get(rowName(at)) ?? { row: zero, mask: zero };
-    if (known.mask[register] !== 0) throw pair.fail(`${register.toUpperCase()} of CPUID ${rowName(at)} stands twice`);
+    const known = rows.get(rowName(at)) ?? {
+      row: zero,
+      mask: mapRegisters(zero, () => ALL),
+      said: new Set<Register>(),
+    };
+    if (known.said.has(register)) {
+      // Cloud Hypervisor takes the first one; its own profiles have 23.4 EBX twice, for EAX.
+      if (known.row[register] !== Number(value) || known.mask[register] !== Number(mask))
+        left.again.push(`${rowName(at)}.${register.toUpperCase()}`);
+      continue;
+    }
     rows.set(rowName(at), {
       row: { ...known.row, [register]: Number(value) },
       mask: { ...known.mask, [register]: Number(mask) },
+      said: new Set([...known.said, register]),
     });
   }
 }
@@ -122,17 +145,15 @@ function readMsrProfile(root: JsonValue): Parsed {
 }
 
 function writeCpuidProfile(dump: Parameters<Format['write']>[0], cpu: DumpedCpu | undefined): Written {
-  const adjustments = (cpu ? distinctRows(cpu) : []).flatMap((row) =>
-    REGISTERS.map((register) => ({ register, pinned: pinnedBits(cpu!, row, register) }))
-      .filter(({ pinned }) => pinned !== 0)
-      .map(({ register, pinned }) => [
-        {
-          leaf: hexShort(row.leaf),
-          sub_leaf: { start: hexShort(row.subleaf ?? 0), end: hexShort(row.subleaf ?? 0) },
-          register: register.toUpperCase(),
-        },
-        { replacements: hex32(row[register]), mask: hex32(~pinned) },
-      ]),
+  const adjustments = (cpu ? placedRows(cpu) : []).flatMap((row) =>
+    REGISTERS.map((register) => [
+      {
+        leaf: hexShort(row.leaf),
+        sub_leaf: { start: hexShort(row.subleaf ?? 0), end: hexShort(row.subleaf ?? 0) },
+        register: register.toUpperCase(),
+      },
+      { replacements: hex32(row[register]), mask: hex32(~pinnedBits(cpu!, row, register)) },
+    ]),
   );
   const { cpu_vendor, vendorLoss } = vendorOf(dump, cpu);
   const profile = { hypervisor: dump.facts.hypervisor ?? 'Kvm', cpu_vendor, adjustments };

@@ -13,7 +13,7 @@ export function compareRow(place: CpuidRow, a: Part, b: Part, tally: Tally): voi
   if (one === 'none' || two === 'none') compareWithNone(one, two, a.cpu.index, tally);
   else if (one === 'open' || two === 'open') tally.open += saidIn(one) + saidIn(two);
   else {
-    const closed = a.dump.absent.row === 'host' && b.dump.absent.row === 'host';
+    const closed = isTemplate(a) && isTemplate(b);
     for (const register of REGISTERS) {
       const field = { leaf: place.leaf, subleaf: place.subleaf, register };
       const bits = tally.bits(field, registerBits(one, register), registerBits(two, register), closed);
@@ -22,6 +22,9 @@ export function compareRow(place: CpuidRow, a: Part, b: Part, tally: Tally): voi
     }
   }
 }
+
+/** Its open bits are the host's. */
+const isTemplate = ({ dump: { absent } }: Part): boolean => absent.row === 'host' || absent.row === 'zeroed';
 
 function compareWithNone(one: RowAnswer, two: RowAnswer, cpu: number, tally: Tally): void {
   const there = one === 'none' ? two : one;
@@ -62,6 +65,7 @@ function rowOf({ cpu, dump }: Part, { leaf, subleaf }: CpuidRow, other: Part): R
       if (other.dump.absent.row === 'open' || other.dump.absent.row === 'host') return { row: zeros, mask: ones };
       return { row: { ...zeros, ...registersOf(expectedAnswer(cpu.cpuid, leaf, subleaf, 'kvm')) }, mask: ones };
     case 'zero':
+    case 'zeroed':
       if ((leaf & 0x7fffffff) > 0xffff) return 'open';
       return { row: zeros, mask: ones };
     case 'host':

@@ -1,5 +1,6 @@
 /** What differs between two dumps, in both directions: CPU by CPU, bit by bit. */
 import { REGISTERS } from '../../corpora/cpuid.js';
+import { diffFacts } from './diff-facts.js';
 import { compareMsr } from './diff-msrs.js';
 import { diffNames } from './diff-names.js';
 import { compareRow } from './diff-rows.js';
@@ -25,9 +26,10 @@ export function diffDumps(a: CpuDump, b: CpuDump, nameOf: NameOf): DumpDiff {
     else if (a.cpus.length && b.cpus.length) tally.differs({ kind: 'cpu', cpu, onlyIn: one ? 'a' : 'b' });
     else tally.open += saidBits((one ?? two)!.cpu);
   }
-  const names = diffNames(a.named, b.named);
-  for (const difference of names.differences) tally.differs(difference);
-  return { differences: tally.differences, compared: tally.compared + names.equal, open: tally.open + names.open };
+  const [names, facts] = [diffNames(a.named, b.named), diffFacts(a, b)];
+  for (const difference of [...names.differences, ...facts.differences]) tally.differs(difference);
+  const equal = names.equal + facts.equal;
+  return { differences: tally.differences, compared: tally.compared + equal, open: tally.open + names.open };
 }
 
 function partOf(dump: CpuDump, index: number): Part | undefined {

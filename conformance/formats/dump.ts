@@ -21,15 +21,27 @@ export interface DumpedCpu {
 export interface Absent {
   /**
    * `answered`: the rows are a table that KVM is given, and it answers for the others by its rules; `none`: the row was not there to dump;
-   * `zero`: a basic or extended leaf was all zeros, others are open; `host`: it stays as the host has it; `open`: nothing is said of it.
+   * `zero`: a basic or extended leaf was all zeros, others are open; `zeroed`: as `zero`, because a profile makes it so, whose open bits are the
+   * host's; `host`: it stays as the host has it; `open`: nothing is said of it.
    */
   readonly row: (typeof ABSENT_ROWS)[number];
-  /** `none`: reading it faults; `default`: it has the value that the host or a reset gives it; `open`: nothing is said of it. */
+  /**
+   * `none`: reading it faults; `scanned`: that is so in the ranges of `SCANNED_MSRS` alone; `listed`: it is not in a list that leaves out some on
+   * purpose, so that only another such list can be held against it; `default`: it has the value that the host or a reset gives it; `open`:
+   * nothing is said of it.
+   */
   readonly msr: (typeof ABSENT_MSRS)[number];
 }
 
-export const ABSENT_ROWS = ['answered', 'none', 'zero', 'host', 'open'] as const;
-export const ABSENT_MSRS = ['none', 'default', 'open'] as const;
+export const ABSENT_ROWS = ['answered', 'none', 'zero', 'zeroed', 'host', 'open'] as const;
+export const ABSENT_MSRS = ['none', 'scanned', 'listed', 'default', 'open'] as const;
+
+/** What Firecracker's guest reads, first and last (resources/overlay/usr/local/bin: msr_reader). */
+export const SCANNED_MSRS: readonly (readonly [number, number])[] = [
+  [0x0, 0xfff],
+  [0x10000, 0x10fff],
+  [0xc0000000, 0xc0011030],
+];
 
 export const POLICIES = ['force', 'require', 'optional', 'disable', 'forbid'] as const;
 export type Policy = (typeof POLICIES)[number];
@@ -68,6 +80,10 @@ export interface CpuDump {
   readonly facts: Readonly<Record<string, string>>;
 }
 
+/** True for two dumps in which what is not there means the same: files of one kind. */
+export const sameKind = (a: CpuDump, b: CpuDump): boolean =>
+  a.absent.row === b.absent.row && a.absent.msr === b.absent.msr;
+
 const ALL = 0xffffffff;
 
 /** The pinned bits of one register of a row that the CPU has. */
@@ -78,13 +94,17 @@ export const pinnedBits = (cpu: DumpedCpu, row: CpuidRow, register: Register): n
 export const isWhole = (cpu: DumpedCpu, row: CpuidRow): boolean =>
   REGISTERS.every((register) => pinnedBits(cpu, row, register) === ALL);
 
-/** A CPU from rows and their pinned bits; rows without a pinned bit vanish, and `mask` becomes null where all bits are pinned. */
+/**
+ * A CPU from rows and their pinned bits; `mask` becomes null where all bits are pinned. Rows without a pinned bit vanish, unless they `stay`
+ * because it means something else where they are not there.
+ */
 export function maskedCpu(
   index: number,
   rows: readonly { readonly row: CpuidRow; readonly mask: CpuidRow }[],
   msrs: readonly DumpedMsr[],
+  open: 'vanish' | 'stay' = 'vanish',
 ): DumpedCpu {
-  const kept = rows.filter(({ mask }) => REGISTERS.some((register) => mask[register] !== 0));
+  const kept = rows.filter(({ mask }) => open === 'stay' || REGISTERS.some((register) => mask[register] !== 0));
   const whole = kept.every(({ mask }) => REGISTERS.every((register) => mask[register] === ALL));
   return {
     index,

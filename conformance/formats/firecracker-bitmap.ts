@@ -9,6 +9,7 @@ import { listed } from './losses.js';
 
 /** KVM_CPUID_FLAG_SIGNIFCANT_INDEX: the row is of this subleaf only. */
 const INDEXED = 1;
+const ARM_KEYS = ['vcpu_features', 'reg_modifiers'] as const;
 
 export interface Modifiers {
   readonly cpu: DumpedCpu;
@@ -18,6 +19,8 @@ export interface Modifiers {
 
 /** Reads `kvm_capabilities`, `cpuid_modifiers` and `msr_modifiers`. */
 export function readModifiers(config: JsonValue): Modifiers {
+  const arm = ARM_KEYS.map((key) => config.maybe(key)).find((value) => value !== undefined);
+  if (arm) throw arm.fail('registers of an Arm CPU; only x86 is read');
   config.only('kvm_capabilities', 'cpuid_modifiers', 'msr_modifiers');
   const odd: string[] = [];
   const rows = new Map<string, { row: CpuidRow; mask: CpuidRow }>();
@@ -70,11 +73,11 @@ function number(value: JsonValue): number {
   return Number(text);
 }
 
-/** Bits not written are open; underscores only part the digits (Firecracker, RegisterValueFilter). */
+/** Bits not written are open; `0b` may be left out, and underscores only part the digits (Firecracker, RegisterValueFilter). */
 function bits(value: JsonValue, width: 32 | 64): { value: bigint; mask: bigint } {
   const text = value.string();
-  const digits = text.slice(2).replaceAll('_', '');
-  if (!/^0b[01x_]+$/.test(text) || digits.length === 0) throw value.fail('expected a bitmap such as "0b1x0"');
+  const digits = text.replace(/^0b/, '').replaceAll('_', '');
+  if (!/^(0b)?[01x_]+$/.test(text) || digits.length === 0) throw value.fail('expected a bitmap such as "0b1x0"');
   if (digits.length > width) throw value.fail(`expected at most ${width} bits, found ${digits.length}`);
   return {
     value: BigInt(`0b${digits.replaceAll('x', '0')}`),
@@ -87,11 +90,14 @@ const bitmap = (value: bigint, mask: bigint, width: number): string => {
   return `0b${Array.from(mask.toString(2).padStart(width, '0'), (pinned, i) => (pinned === '1' ? values[i] : 'x')).join('')}`;
 };
 
-/** The object that Firecracker reads. Registers without a pinned bit are left out. */
+const pinnedRows = (cpu: DumpedCpu): CpuidRow[] =>
+  cpu.cpuid.rows.filter((row) => REGISTERS.some((register) => pinnedBits(cpu, row, register) !== 0));
+
+/** The object that Firecracker reads. Registers and rows without a pinned bit are left out. */
 export function writeModifiers(cpu: DumpedCpu | undefined, facts: Readonly<Record<string, string>>): object {
   return {
     kvm_capabilities: facts.kvm_capabilities?.split(' ') ?? [],
-    cpuid_modifiers: (cpu?.cpuid.rows ?? []).map((row) => ({
+    cpuid_modifiers: (cpu ? pinnedRows(cpu) : []).map((row) => ({
       leaf: hexShort(row.leaf),
       subleaf: hexShort(row.subleaf ?? 0),
       flags: row.subleaf === null ? 0 : INDEXED,

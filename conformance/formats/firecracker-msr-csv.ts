@@ -7,7 +7,7 @@ import { linesOf } from './line-reader.js';
 import { listed, lossesOf } from './losses.js';
 import { expected } from './place.js';
 
-const absent: Absent = { row: 'open', msr: 'none' };
+const absent: Absent = { row: 'open', msr: 'scanned' };
 const holds = {
   absent,
   cpus: 'one',

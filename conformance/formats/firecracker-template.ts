@@ -23,7 +23,7 @@ export const firecrackerTemplate: Format = {
   title: 'Firecracker custom CPU template',
   absent,
   speaks: 'bits',
-  recognizes: (text) => /"(cpuid|msr)_modifiers"/.test(text) && !/"guest_cpu_config"/.test(text),
+  recognizes: (text) => /"(cpuid|msr|reg)_modifiers"/.test(text) && !/"guest_cpu_config"/.test(text),
   parse(text) {
     const { cpu, facts, losses } = readModifiers(JsonValue.parse({ format: this.name, text }));
     return { dump: dumpOf([cpu], absent, facts), losses };

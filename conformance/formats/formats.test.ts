@@ -169,14 +169,54 @@ void t.test('cloud-hypervisor-profile: what the mask keeps is the host’s, unle
   const { dump } = parse('cloud-hypervisor-profile', profile(0, 0));
   t.equal(dump.cpus[0]!.cpuid.value(4, 0, 'eax'), 1);
   t.equal(dump.cpus[0]!.mask?.value(4, 0, 'eax'), 0x3c01);
+  t.equal(dump.cpus[0]!.mask?.value(4, 0, 'ecx'), 0xffffffff, 'a register that is not listed becomes 0');
   t.strictSame(
     parse('cloud-hypervisor-profile', profile('0x1', '0x2')).dump.cpus[0]!.cpuid.rows.map(({ subleaf }) => subleaf),
     [1, 2],
   );
-  t.match(parse('cloud-hypervisor-profile', profile(5, 0xffffffff)).losses, [
-    /without an end, only the first kept: 4\.5/,
-  ]);
+  const endless = parse('cloud-hypervisor-profile', profile(5, 0xffffffff));
+  t.match(endless.losses, [/without an end, kept up to 63: 4\.5/]);
+  t.strictSame([endless.dump.cpus[0]!.cpuid.rows.at(-1)?.subleaf, endless.dump.cpus[0]!.cpuid.size], [63, 59]);
+  const { adjustments, ...head } = JSON.parse(profile(0, 0)) as { adjustments: [object, object][] };
+  const [place, change] = adjustments[0]!;
+  const twice = (other: object): string[] => [
+    ...parse(
+      'cloud-hypervisor-profile',
+      JSON.stringify({
+        ...head,
+        adjustments: [
+          [place, change],
+          [place, other],
+        ],
+      }),
+    ).losses,
+  ];
+  t.strictSame(twice(change), [], 'as its own profiles have 23.4 EBX');
+  t.match(twice({ replacements: '0x2', mask: '0x0' }), [/adjusted twice, only the first kept: 4\.0\.EAX/]);
 });
+
+// skylake.json (6fa4068fd7) has 7.1 EAX, EBX and EDX, and leaf 2 as the host has it; cpu_profile.rs, adjust_cpuid_entries, makes 7.1 ECX 0.
+const SKYLAKE = `{"hypervisor": "Kvm", "cpu_vendor": "Intel", "adjustments": [
+  [{"leaf": "0x00000002", "sub_leaf": {"start": 0, "end": 0}, "register": "EAX"}, {"replacements": "0x00000000", "mask": "0xffffffff"}],
+  [{"leaf": "0x00000007", "sub_leaf": {"start": 1, "end": 1}, "register": "EAX"}, {"replacements": "0x00000000", "mask": "0x00000000"}]]}`;
+
+void t.test(
+  'cloud-hypervisor-profile: a register as the host has it differs from one that is not listed',
+  async (t) => {
+    const less = SKYLAKE.replace(/^ {2}\[\{"leaf": "0x00000002".*\n/m, '');
+    const { differences } = compare({ text: SKYLAKE }, { text: less }, names, qemuNameOf).diff;
+    t.match(differences, [{ kind: 'register', field: { leaf: 2, register: 'eax' } }]);
+    t.equal(differences.length, 1);
+    t.equal(compare({ text: SKYLAKE }, { text: SKYLAKE }, names, qemuNameOf).diff.differences.length, 0);
+    const shown = SKYLAKE.replace(
+      '"EAX"}, {"replacements": "0x00000000", "mask": "0x00000000"',
+      '"ECX"}, {"replacements": "0x00000001", "mask": "0x0"',
+    );
+    t.match(compare({ text: SKYLAKE }, { text: shown }, names, qemuNameOf).diff.differences, [
+      { kind: 'register', field: { leaf: 7, subleaf: 1, register: 'ecx' }, bits: [{ bit: 0, a: 0, b: 1 }] },
+    ]);
+  },
+);
 
 void t.test('cloud-hypervisor-profile: MSRs come from and go to a file of their own', async (t) => {
   const text = JSON.stringify({
@@ -189,7 +229,45 @@ void t.test('cloud-hypervisor-profile: MSRs come from and go to a file of their 
   t.match(dump.cpus[0]!.msrs, [{ index: 0x10a, value: 0xc00004cn, mask: 0xbfffffffffffffffn }]);
   t.equal(dump.facts.permitted_msrs, '0x10 0x10a');
   t.strictSame(JSON.parse(write('cloud-hypervisor-profile', dump).text), JSON.parse(text));
+  const fewer = compare({ text }, { text: text.replace('"0x10",', '') }, names, qemuNameOf).diff;
+  t.match(fewer.differences, [{ what: 'permitted_msrs 0x10', a: 'listed', b: null }], 'what is not permitted faults');
 });
+
+const BARE_TEMPLATE = '{"cpuid_modifiers": [], "msr_modifiers": [{"addr": "0x10a", "bitmap": "xx1"}]}';
+
+void t.test('firecracker-template: a bitmap needs no 0b; two differ by kvm_capabilities', async (t) => {
+  t.match(parse('firecracker-template', BARE_TEMPLATE).dump.cpus[0]!.msrs, [{ index: 0x10a, value: 1n, mask: 1n }]);
+  const more = BARE_TEMPLATE.replace('{', '{"kvm_capabilities": ["!56"], ');
+  const { differences } = compare({ text: BARE_TEMPLATE }, { text: more }, names, qemuNameOf).diff;
+  t.strictSame(differences, [{ kind: 'name', what: 'kvm_capabilities !56', a: null, b: 'listed' }]);
+});
+
+// fingerprint_AMD_MILAN_6.18host.json (4c11bb5ade) has 0x9e and no 0xc0000080; the CSV of the same host has 0xc0000080 and no 0x4b564d01.
+const FINGERPRINT = (...addresses: readonly string[]): string =>
+  JSON.stringify({
+    ...{ firecracker_version: '1.16.0-dev', kernel_version: '6.18.30-61.116.amzn2023.x86_64' },
+    ...{ microcode_version: '0xa0011de', bios_version: '1.0', bios_revision: '1.4' },
+    guest_cpu_config: {
+      ...{ kvm_capabilities: [], cpuid_modifiers: [] },
+      msr_modifiers: addresses.map((addr) => ({ addr, bitmap: `0b${'0'.repeat(64)}` })),
+    },
+  });
+
+void t.test(
+  'what a list of MSRs leaves out on purpose does not fault, and only its like is held against it',
+  async (t) => {
+    const found = (a: string, b: string): readonly unknown[] =>
+      compare({ text: a }, { text: b }, names, qemuNameOf).diff.differences;
+    const csv = 'MSR_ADDR,VALUE\n0x9e,0x0\n0xc0000080,0xd01\n';
+    t.strictSame(found(FINGERPRINT('0x9e', '0x4b564d01'), csv), [], 'neither says that the other’s MSR faults');
+    t.match(
+      found(FINGERPRINT('0x9e', '0x1db'), csv),
+      [{ kind: 'msr', index: 0x1db, b: null }],
+      'the guest tried this one',
+    );
+    t.match(found(FINGERPRINT('0x9e', '0x1db'), FINGERPRINT('0x9e')), [{ kind: 'msr', index: 0x1db, b: null }]);
+  },
+);
 
 void t.test(
   'json: a resolved identity is a table that KVM answers from, a capture gives what KVM supports',

@@ -96,6 +96,7 @@ const MEANING = {
   answered: 'is answered by KVM',
   none: 'is not there',
   zero: 'is all zeros',
+  zeroed: 'becomes all zeros',
   host: 'stays as the host has it',
   open: 'is open',
 } as const;
@@ -106,12 +107,13 @@ const absentLoss = (from: Absent['row'], to: Absent['row']): string =>
 const rowNames = (cpus: readonly DumpedCpu[], of: (row: CpuidRow, cpu: DumpedCpu) => boolean): string[] =>
   cpus.flatMap((cpu) => cpu.cpuid.rows.filter((row) => of(row, cpu)).map(rowName));
 
-/** The rows with a pinned bit, but subleaf 0 where a row without subleaf takes its place. */
+/** All rows, but subleaf 0 where a row without subleaf takes its place. */
+export const placedRows = (cpu: DumpedCpu): CpuidRow[] =>
+  cpu.cpuid.rows.filter((row) => row.subleaf !== 0 || cpu.cpuid.get(row.leaf, null) === undefined);
+
+/** As `placedRows`, those with a pinned bit. */
 export const distinctRows = (cpu: DumpedCpu): CpuidRow[] =>
-  cpu.cpuid.rows.filter((row) => {
-    const taken = row.subleaf === 0 && cpu.cpuid.get(row.leaf, null) !== undefined;
-    return !taken && REGISTERS.some((register) => pinnedBits(cpu, row, register) !== 0);
-  });
+  placedRows(cpu).filter((row) => REGISTERS.some((register) => pinnedBits(cpu, row, register) !== 0));
 
 /** As `distinctRows`, for formats that have a number for every subleaf. */
 export const numberedRows = (cpu: DumpedCpu): (CpuidRow & { readonly subleaf: number })[] =>
