@@ -1,12 +1,12 @@
 /** Runs a bundle again and says whether it shows the same. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Definitions } from '../../corpora/definitions.js';
 import { EXIT, type ExitCode, InputError } from '../../corpora/errors.js';
 import { formatCpu, parsePair } from '../../corpora/pair.js';
 import { titleOf } from '../../reports/merge.js';
 import { findingLines } from '../../reports/reasons.js';
+import { makeFolder, removeFolder } from '../ends-with-us.js';
 import { type BundleFiles, type CellBundle, readBundle } from '../reproduce/bundle.js';
 import { type Replay, replay } from '../reproduce/replay.js';
 import type { Outcome } from '../reproduce/symptom.js';
@@ -52,7 +52,7 @@ async function play(
   files: BundleFiles,
   { host, current, corpora }: ReproduceOptions,
 ): Promise<Replay> {
-  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-'));
+  const folder = makeFolder('guest-abi-');
   try {
     const definitions = current
       ? definitionsOf(corpora)
@@ -66,7 +66,7 @@ async function play(
       resolve: (capabilities) => resolvePair(request, definitions, followsHost(request) ? capabilities : undefined),
     });
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder(folder);
   }
 }
 

@@ -1,9 +1,9 @@
 /** Corpora folders as a commit has them, in a temporary folder: the worktree and the index are left alone. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError, MachineError, nearestNames } from '../../corpora/errors.js';
+import { makeFolder, removeFolder } from '../ends-with-us.js';
 
 /** Folders of one repository at one commit; disposing removes the copies. */
 export interface GitBase extends Disposable {
@@ -26,16 +26,16 @@ export function gitBase(ref: string | undefined, folders: readonly string[]): Gi
   const root = realpathSync(rootOf(folders[0]!));
   const { ref: chosen, name } = ref === undefined ? defaultBase(root) : { ref, name: ref };
   const commit = commitOf(chosen, root);
-  const copies = mkdtempSync(join(tmpdir(), 'guest-abi-gate-'));
+  const copies = makeFolder('guest-abi-gate-');
   try {
     return {
       name: `git:${commit.slice(0, 12)}${commit.startsWith(name) ? '' : ` (${name})`}`,
       root,
       folders: folders.map((folder, i) => copyOf(folder, commit, join(copies, `${i}`))),
-      [Symbol.dispose]: () => rmSync(copies, { recursive: true, force: true }),
+      [Symbol.dispose]: () => removeFolder(copies),
     };
   } catch (error) {
-    rmSync(copies, { recursive: true, force: true });
+    removeFolder(copies);
     throw error;
   }
 }

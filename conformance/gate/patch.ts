@@ -1,13 +1,13 @@
 /** Changed files as a patch that `git apply` takes. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { MachineError } from '../../corpora/errors.js';
+import { makeFolder, removeFolder } from '../ends-with-us.js';
 import { git } from './git-base.js';
 
 /** @param files new texts by path below `root`. Empty text where nothing changes. */
 export function patchOf(files: ReadonlyMap<string, string>, root: string): string {
-  const folder = mkdtempSync(join(tmpdir(), 'guest-abi-patch-'));
+  const folder = makeFolder('guest-abi-patch-');
   try {
     for (const side of ['a', 'b']) mkdirSync(join(folder, side));
     for (const [path, text] of files) {
@@ -23,7 +23,7 @@ export function patchOf(files: ReadonlyMap<string, string>, root: string): strin
     if (status === 0 || status === 1) return stdout === '' ? '' : `${stdout}\n`;
     throw new MachineError('git-failed', `git diff: ${stderr.split('\n')[0]}`, { given: root });
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder(folder);
   }
 }
 

@@ -2,6 +2,7 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
+import { endsWithUs } from '../ends-with-us.js';
 import { AgentClient } from './agent/client.js';
 import type { AgentSession } from './host.js';
 
@@ -19,6 +20,7 @@ export interface Child {
 /** Starts `command` apart from our terminal: whoever interrupts the runner there does not interrupt what its cells stand on. */
 export function startChild([file, ...args]: readonly string[]): Child {
   const child = spawn(file!, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+  endsWithUs(child, 'SIGTERM');
   let lastWords = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     lastWords = (lastWords + text).slice(-TAIL);

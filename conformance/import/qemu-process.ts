@@ -1,12 +1,9 @@
 /** Starts a QEMU without a guest for questions over QMP, and leaves nothing of it behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MachineError } from '../../corpora/errors.js';
-import { endsWithUs } from '../ends-with-us.js';
+import { endsWithUs, makeFolder, removeFolder } from '../ends-with-us.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { connectQmp, type QmpClient } from './qmp-client.js';
 
@@ -43,7 +40,7 @@ export class QemuProcess implements AsyncDisposable {
    * Throws `QemuStartError` with QEMU's own message where it ends at once.
    */
   static async start(launcher: QemuLauncher, args: readonly string[], held = true): Promise<QemuProcess> {
-    const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qmp-'));
+    const folder = makeFolder('guest-abi-qmp-');
     const socket = join(folder, 'qmp');
     const bare = [
       '-nodefaults',
@@ -59,6 +56,7 @@ export class QemuProcess implements AsyncDisposable {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, ...launcher.env },
     });
+    endsWithUs(child);
     let complaint = '';
     child.stderr!.on('data', (text) => {
       complaint = `${complaint}${text}`.slice(-65536);
@@ -66,11 +64,6 @@ export class QemuProcess implements AsyncDisposable {
     child.on('error', (error) => {
       complaint = error.message;
     });
-    const over = endsWithUs(() => {
-      child.kill('SIGKILL');
-      rmSync(folder, { recursive: true, force: true });
-    });
-    child.once('close', over);
     try {
       const qmp = await connectQmp(socket, START_DEADLINE, () => isAlive(child));
       return new QemuProcess(qmp, child, folder, () => complaint);
@@ -113,7 +106,7 @@ async function end(child: ChildProcess, folder: string): Promise<void> {
     child.kill('SIGKILL');
     await closed;
   }
-  await rm(folder, { recursive: true, force: true });
+  removeFolder(folder);
 }
 
 /** The first line that is no warning: hints may follow it. */

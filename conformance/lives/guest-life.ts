@@ -1,5 +1,4 @@
 /** One guest living on real agents, event after event: each step is judged, and must come out as it was predicted before. */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import { type CpuIdentity, identityToJson, type MsrValue } from '../../corpora/identity.js';
@@ -7,6 +6,7 @@ import type { Verdict } from '../../corpora/verdict.js';
 import { effectsOf, legalWrites } from '../../reference-vmm/cpu-model/msr-values.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { isRecorded } from '../../reports/result-log.js';
+import { removeFolder } from '../ends-with-us.js';
 import type { Outcome, Params } from '../hosts/agent/protocol.js';
 import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
@@ -212,7 +212,7 @@ export class GuestLife implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#end();
-    await rm(this.#folder, { recursive: true, force: true });
+    removeFolder(this.#folder);
   }
 
   get #agent(): AgentSession['agent'] {

@@ -1,10 +1,11 @@
 /** The cache folder: where it is, how its parts are locked, and how files and folders appear in it whole or not at all. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { MachineError } from '../../corpora/errors.js';
+import { makeFolder, removeFolder } from '../ends-with-us.js';
 
 /** `$XDG_CACHE_HOME/guest-abi`, by default `~/.cache/guest-abi` (XDG base directory specification: relative values are ignored). */
 export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
@@ -89,14 +90,13 @@ export async function publishFolder(path: string, fill: (folder: string) => Prom
     const parent = dirname(path);
     await mkdir(parent, { recursive: true });
     await discardUnfinished(parent, basename(path));
-    const temporary = await mkdtemp(join(parent, `${UNFINISHED}${basename(path)}-`));
+    const temporary = makeFolder(`${UNFINISHED}${basename(path)}-`, parent);
     try {
       await fill(temporary);
       await rm(path, { recursive: true, force: true });
       await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { recursive: true, force: true });
-      throw error;
+    } finally {
+      removeFolder(temporary);
     }
   });
 }

@@ -39,7 +39,7 @@ export async function runCommand(
     timedOut = true;
     child.kill('SIGKILL');
   }, options.deadline);
-  const ended = endsWithUs(() => void child.kill('SIGTERM'));
+  endsWithUs(child, 'SIGTERM');
   try {
     const status = await new Promise<number | null>((resolve, reject) => {
       child.once('error', (error) => reject(missing(program, error)));
@@ -48,7 +48,6 @@ export async function runCommand(
     return { status, stdout: await output[0], stderr: await output[1], timedOut };
   } finally {
     clearTimeout(timer);
-    ended();
   }
 }
 

@@ -1,8 +1,7 @@
 /** Where a cell keeps its files and unix sockets: a folder of its own among the temporary ones. */
-import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { MachineError } from '../../corpora/errors.js';
+import { makeFolder } from '../ends-with-us.js';
 
 /** Bytes of a unix socket's path (unix(7)), and those that ours take behind the temporary folder. */
 const SOCKET_PATH_CAP = 107;
@@ -17,5 +16,5 @@ export function makeCellFolder(): string {
       `TMPDIR is ${tmpdir()}: sockets in it need a path of at most ${allowed} bytes`,
       { given: tmpdir() },
     );
-  return mkdtempSync(join(tmpdir(), 'guest-abi-'));
+  return makeFolder('guest-abi-');
 }

@@ -1,12 +1,11 @@
 /** The control: changes planted on purpose, on the real host, which must all be caught. A run whose control fails proves nothing. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
 import { identityToJson } from '../../corpora/identity.js';
 import type { Reason } from '../../corpora/verdict.js';
+import { makeFolder, removeFolder } from '../ends-with-us.js';
 import { FAULTY_MSR } from '../hosts/agent/faults.js';
 import type { Params } from '../hosts/agent/protocol.js';
 import type { Host } from '../hosts/host.js';
@@ -73,7 +72,7 @@ async function* bootOnce(host: Host, boot: Params<'boot'>): AsyncGenerator<Step>
 
 async function* restoreOn(host: Host, identity: CpuIdentity, fault: Params<'boot'>['fault']): AsyncGenerator<Step> {
   await using session = await host.warm();
-  const folder = await mkdtemp(join(tmpdir(), 'guest-abi-'));
+  const folder = makeFolder('guest-abi-');
   const file = join(folder, 'guest.snapshot');
   try {
     yield { name: 'boot', outcome: await session.agent.call('boot', request(identity, null)) };
@@ -82,7 +81,7 @@ async function* restoreOn(host: Host, identity: CpuIdentity, fault: Params<'boot
     await session.agent.call('save', { file });
     yield { name: 'restore', outcome: await session.agent.call('restore', { ...request(identity, fault), file }) };
   } finally {
-    await rm(folder, { recursive: true });
+    removeFolder(folder);
   }
 }
 

@@ -1,11 +1,11 @@
 /** Runs cells, several at a time, each in a folder of its own, and gives their results as they come. */
-import { rm } from 'node:fs/promises';
 import type { Definitions } from '../../corpora/definitions.js';
 import { hex32 } from '../../corpora/hex.js';
 import { identityToJson } from '../../corpora/identity.js';
 import { type CellResult, reason } from '../../corpora/verdict.js';
 import type { Life } from '../../reports/logged-life.js';
 import { isRecorded } from '../../reports/result-log.js';
+import { removeFolder } from '../ends-with-us.js';
 import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
@@ -132,8 +132,7 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
       life: lifeOf(expectation, judgement.seen),
     };
   } finally {
-    // A guest that is ending may still remove what it made there.
-    if (folder !== null) await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    if (folder !== null) removeFolder(folder);
   }
 }
 

@@ -1,19 +1,11 @@
 /** Folders that a runner names and its host lacks: made when needed, removed when this process ends. */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-
-const made = new Set<string>();
+import { goesWithUs } from '../../ends-with-us.js';
 
 /** The path, its folder made where there is none. */
 export function inFolder(path: string): string {
   const first = mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  if (first !== undefined) {
-    if (made.size === 0) process.once('exit', removeMade);
-    made.add(first);
-  }
+  if (first !== undefined) goesWithUs(first);
   return path;
-}
-
-function removeMade(): void {
-  for (const folder of made) rmSync(folder, { recursive: true, force: true });
 }

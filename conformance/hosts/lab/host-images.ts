@@ -1,9 +1,10 @@
 /** The two images of a lab host: the system (Node with its libraries) and this package; built once per content. */
 import { createHash } from 'node:crypto';
-import { access, chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MachineError } from '../../../corpora/errors.js';
 import { packageFile } from '../../../corpora/package-root.js';
+import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import { cacheRoot, inCache, requireSpace, withLock } from '../../packages/cache.js';
 import { runCommand } from '../../packages/command.js';
 import { cachedTree } from '../../packages/package-tree.js';
@@ -187,7 +188,7 @@ async function buildImage(image: string, files: readonly ImageFile[], folders: r
 async function buildFrom(image: string, bytes: number, fill: (content: string) => Promise<void>): Promise<void> {
   await inCache(image, async () => {
     await mkdir(dirname(image), { recursive: true });
-    const staging = await mkdtemp(join(dirname(image), '.unfinished-'));
+    const staging = makeFolder('.unfinished-', dirname(image));
     try {
       await requireSpace(dirname(image), bytes * 2);
       await chmod(staging, 0o755);
@@ -197,7 +198,7 @@ async function buildFrom(image: string, bytes: number, fill: (content: string) =
       await makeExt4(content, join(staging, 'image'), bytes);
       await rename(join(staging, 'image'), image);
     } finally {
-      await rm(staging, { recursive: true, force: true });
+      removeFolder(staging);
     }
   });
 }

@@ -1,10 +1,9 @@
 /** One booted lab host: a QEMU that emulates the CPU, a kernel with a real KVM, and the switchboard's stream to it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MachineError } from '../../../corpora/errors.js';
+import { endsWithUs, makeFolder, removeFolder } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
 import { caughtInterrupt } from '../child-agent.js';
 import type { HostImages } from './host-images.js';
@@ -144,7 +143,7 @@ interface Parts {
 }
 
 async function launch(spec: LabMachineSpec): Promise<Parts> {
-  const folder = await mkdtemp(join(tmpdir(), 'guest-abi-lab-'));
+  const folder = makeFolder('guest-abi-lab-');
   const server = createServer();
   try {
     const path = join(folder, 'stream');
@@ -155,7 +154,7 @@ async function launch(spec: LabMachineSpec): Promise<Parts> {
     return assemble(spec, folder, server, path);
   } catch (error) {
     server.close();
-    await rm(folder, { recursive: true, force: true });
+    removeFolder(folder);
     throw error;
   }
 }
@@ -168,7 +167,7 @@ function assemble(spec: LabMachineSpec, folder: string, server: Server, path: st
     // QEMU ends at an interrupt; whoever interrupts the runner on its terminal wants the cells that are under way to end well.
     detached: true,
   });
-  const watchdog = watch(child, folder);
+  endsWithUs(child);
   const sockets: Socket[] = [];
   const connection = new Promise<Socket>((resolve) => {
     server.once('connection', (socket) => {
@@ -198,24 +197,11 @@ function assemble(spec: LabMachineSpec, folder: string, server: Server, path: st
   const cleaned = exit.then(async () => {
     parts.over = true;
     parts.switchboard?.lose();
-    watchdog.kill('SIGKILL');
     for (const socket of sockets) socket.destroy();
     server.close();
-    await rm(folder, { recursive: true, force: true });
+    removeFolder(folder);
   });
   return parts;
-}
-
-/**
- * Ends QEMU and removes its folder if this process dies, however it dies: the child reads a pipe that only we hold open.
- * It is killed itself once QEMU has ended.
- */
-function watch(qemu: ChildProcess, folder: string): ChildProcess {
-  const script = 'trap "" INT TERM HUP; cat; [ -n "$1" ] && kill -9 "$1"; rm -rf "$2"';
-  return spawn('sh', ['-c', script, 'sh', String(qemu.pid ?? ''), folder], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-  });
 }
 
 function qemuArguments(spec: LabMachineSpec, stream: string): string[] {

@@ -1,8 +1,8 @@
 /** Kernel modules: found by name in a kernel's folder, with what they depend on, in the order to load them. */
-import { copyFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { MachineError } from '../../../corpora/errors.js';
+import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import { runCommand } from '../../packages/command.js';
 
 export interface KernelModule {
@@ -65,7 +65,7 @@ const DECOMPRESSORS: Readonly<Record<string, string>> = { '.xz': 'xz', '.zst': '
 async function readModule(file: string): Promise<Buffer> {
   const suffix = SUFFIX.exec(file)!.groups!.compressed;
   if (!suffix) return readFile(file);
-  const folder = await mkdtemp(join(tmpdir(), 'guest-abi-module-'));
+  const folder = makeFolder('guest-abi-module-');
   try {
     const copy = join(folder, `module${suffix}`);
     await copyFile(file, copy);
@@ -74,6 +74,6 @@ async function readModule(file: string): Promise<Buffer> {
       throw new MachineError('module-damaged', `cannot unpack ${file}: ${result.stderr.trim()}`, { given: file });
     return await readFile(join(folder, 'module'));
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    removeFolder(folder);
   }
 }

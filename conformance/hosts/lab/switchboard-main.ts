@@ -5,6 +5,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { packageFile } from '../../../corpora/package-root.js';
+import { WATCHED } from '../../ends-with-us.js';
 import { eachLine } from '../../packages/lines.js';
 import { interpretOnly, WITHOUT_COMPILERS } from '../agent/interpret.js';
 import { bundlePath } from './bundle-path.js';
@@ -52,7 +53,8 @@ function prepareSpare(): void {
 }
 
 function startAgent(): IdleAgent {
-  const child = spawn(process.execPath, [AGENT, WITHOUT_COMPILERS], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [AGENT, WITHOUT_COMPILERS, WATCHED], { stdio: 'pipe', detached: true });
+  child.once('exit', () => endGroup(child.pid!));
   agents++;
   const agent: IdleAgent = { child, waiting: [], take: null, words: '', ended: false };
   eachLine(child.stdout, (line) => (agent.take ? agent.take(line) : agent.waiting.push(line)));
@@ -66,6 +68,15 @@ function startAgent(): IdleAgent {
     if (status !== 0) agent.words += `\n[agent ended: ${signal ?? `status ${status}`}]`;
   });
   return agent;
+}
+
+/** What an agent that was killed left running: a QEMU. */
+function endGroup(leader: number): void {
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // Nothing.
+  }
 }
 
 function openAgent(number: number): Peer {

@@ -1,7 +1,6 @@
 /** A guest of a real QEMU with the cpu-state probe in it: commands over its serial port, records from its probe port, all else over QMP. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MachineError } from '../../../corpora/errors.js';
@@ -9,6 +8,7 @@ import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/ob
 import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
 import { RecordAssembler } from '../../../guest-probes/record-assembler.js';
+import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import type { Outcome } from '../../hosts/agent/protocol.js';
 import { QemuProcess } from '../../import/qemu-process.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
@@ -61,7 +61,7 @@ export class QemuGuest implements AsyncDisposable {
 
   /** Throws `QemuStartError` where QEMU does not start; nothing stays. */
   static async start(launcher: QemuLauncher, request: QemuGuestRequest): Promise<QemuGuest> {
-    const folder = await mkdtemp(join(tmpdir(), 'guest-abi-qemu-'));
+    const folder = makeFolder('guest-abi-qemu-');
     const [probe, serial] = [await listen(join(folder, 'probe')), await listen(join(folder, 'serial'))];
     const servers = [probe.server, serial.server];
     try {
@@ -75,7 +75,7 @@ export class QemuGuest implements AsyncDisposable {
       return new QemuGuest(qemu, folder, servers, [await probe.connected, await serial.connected], request);
     } catch (error) {
       for (const server of servers) server.close();
-      await rm(folder, { recursive: true, force: true });
+      removeFolder(folder);
       throw error;
     }
   }
@@ -180,7 +180,7 @@ export class QemuGuest implements AsyncDisposable {
     this.#serial.destroy();
     for (const server of this.#servers) server.close();
     await this.#qemu[Symbol.asyncDispose]();
-    await rm(this.#folder, { recursive: true, force: true });
+    removeFolder(this.#folder);
   }
 
   async #job(command: string, options: object): Promise<void> {

@@ -40,7 +40,7 @@ export async function takeRecord(
 ): Promise<BootEnd> {
   const [program, ...args] = launcher.argv(command);
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...launcher.env } });
-  const stopped = endsWithUs(() => void child.kill('SIGKILL'));
+  endsWithUs(child);
   // Not its close: a wrapper's child may hold the pipes open.
   const exited = once(child, 'exit').catch(() => undefined);
   let stderr = '';
@@ -60,7 +60,6 @@ export async function takeRecord(
     await exited;
     child.stdout.destroy();
     child.stderr.destroy();
-    stopped();
   }
 }
 

@@ -1,14 +1,12 @@
 /** The tables that a QEMU shows its guests, for many pairs: several boots at a time, given as they come. */
-import { rmSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SmpShape } from '../../../corpora/identity.js';
 import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { ONE_CPU } from '../../../corpora/smp.js';
 import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js';
 import { apicIdOf } from '../../../reference-vmm/cpu-model/topology.js';
-import { endsWithUs } from '../../ends-with-us.js';
+import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
 import type { QemuGuestSpec } from './guest-arguments.js';
 import { type BootEnd, bootOnce } from './one-boot.js';
@@ -38,24 +36,21 @@ const QBOOT = 'qboot.rom';
 /** Boots pairs one by one: one request file for all of them. Dispose it. */
 export class TableReader implements AsyncDisposable {
   readonly #folder: string;
-  readonly #over: () => void;
   readonly #options: TableOptions;
   /** Names of QEMUs that came without it. */
   readonly #withoutQboot = new Set<string>();
 
-  private constructor(folder: string, options: TableOptions, over: () => void) {
-    this.#over = over;
+  private constructor(folder: string, options: TableOptions) {
     this.#folder = folder;
     this.#options = options;
   }
 
   static async open(options: TableOptions = {}): Promise<TableReader> {
     const { smp = ONE_CPU, msrs = [] } = options;
-    const folder = await mkdtemp(join(tmpdir(), 'guest-abi-tables-'));
+    const folder = makeFolder('guest-abi-tables-');
     const apicIds = Array.from({ length: smp.cpus - 1 }, (_, i) => apicIdOf(smp, i + 1));
     await writeFile(join(folder, 'request'), encodeProbeRequest({ msrs, apicIds }));
-    const over = endsWithUs(() => rmSync(folder, { recursive: true, force: true }));
-    return new TableReader(folder, options, over);
+    return new TableReader(folder, options);
   }
 
   /** What the guest of this pair sees under this QEMU. */
@@ -77,8 +72,7 @@ export class TableReader implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true });
-    this.#over();
+    removeFolder(this.#folder);
   }
 }
 
