@@ -58,6 +58,8 @@ export interface OfferedModel {
   /** `yes`, `no` or `unknown`. */
   readonly usable: string;
   readonly vendor: string | null;
+  /** The versioned model that this name stands for, which another release may change. */
+  readonly canonical: string | null;
   /** Features that keep it from being usable. */
   readonly blockers: readonly string[];
 }

@@ -343,6 +343,38 @@ void t.test('libvirt-domain: names become bits, and what cannot is said', async 
   t.match(losses, ['left out <topology> of <cpu>', /model Nehalem has of itself/, 'no bit is known for nonesuch']);
 });
 
+// Attributes and elements of libvirt 11.3's qemuxmlconfdata: cpu-minimum1, cpu-host-model-vendor, kvm-features, hyperv.
+void t.test('libvirt-domain: what gives a guest another CPU and is not read is said', async (t) => {
+  const { losses } = parse(
+    'libvirt-domain',
+    `<domain><features><kvm><hidden state='on'/></kvm></features><clock offset='utc'/>
+     <cpu match='minimum' migratable='off'><model vendor_id='Libvirt QEMU'>qemu64</model></cpu></domain>`,
+  );
+  t.match(losses, [
+    /match='minimum'/,
+    "left out migratable='off' of <cpu>",
+    /vendor_id='Libvirt QEMU' of <model>/,
+    /only <cpu> is read: left out <features>, /,
+  ]);
+});
+
+// qemu_9.2.0 and qemu_10.0.0-q35 of libvirt 11.3's domaincapsdata have such lines.
+const OFFERS = (canonical: string): string =>
+  `<domainCapabilities><cpu><mode name='host-model' supported='yes'><model fallback='forbid'>EPYC</model><maxphysaddr mode='passthrough' limit='64'/></mode>
+   <mode name='custom' supported='yes'><model usable='yes' deprecated='yes' vendor='Intel'${canonical}>Haswell</model></mode></cpu></domainCapabilities>`;
+
+void t.test('libvirt-domcapabilities: a name that stands for another version differs', async (t) => {
+  const found = (a: string, b: string) => compare({ text: OFFERS(a) }, { text: OFFERS(b) }, names, qemuNameOf).diff;
+  t.match(found(" canonical='Haswell-v4'", " canonical='Haswell-v1'").differences, [
+    { what: 'canonical Haswell', a: 'Haswell-v4', b: 'Haswell-v1' },
+  ]);
+  t.match(found(" canonical='Haswell-v4'", ''), { differences: [], open: 1 }, 'older libvirts do not say');
+  t.strictSame(parse('libvirt-domcapabilities', OFFERS('')).losses, [
+    'left out <maxphysaddr> of host-model',
+    'left out deprecated of <model>',
+  ]);
+});
+
 void t.test('bits become names beside a model: what is on, and what of the model is off', async (t) => {
   const cpuid = [
     { leaf: '0x1', subleaf: null, eax: '0x0', ebx: '0x0', ecx: '0x02000000', edx: '0x0' },

@@ -163,6 +163,7 @@ function readNamed(named: JsonValue): NamedCpu {
           name: model.get('name').string(),
           usable: model.get('usable').string(),
           vendor: nullable(model.get('vendor')),
+          canonical: model.maybe('canonical')?.isNull === false ? model.get('canonical').string() : null,
           blockers: model
             .get('blockers')
             .items()

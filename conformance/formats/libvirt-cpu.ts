@@ -20,6 +20,14 @@ export function readNamed(cpu: XmlElement, mode: string): NamedCpu {
   };
 }
 
+const X86 = ['x86_64', 'i686'];
+
+/** Names of features mean other bits, or none, on other CPUs. Throws `malformed-input`. */
+export function refuseOtherArch(element: XmlElement | undefined, arch: string | undefined): void {
+  if (element && arch !== undefined && !X86.includes(arch))
+    throw element.fail(`a CPU of ${arch}; only ${X86.join(' and ')} are read`);
+}
+
 /** Lines of XML with this indentation. */
 export function namedLines({ model, vendor, features }: NamedCpu, indent: string): string[] {
   return [

@@ -2,11 +2,14 @@
 import { InputError } from '../../corpora/errors.js';
 import { type Absent, dumpOf, type NamedCpu, type OfferedModel } from './dump.js';
 import type { Format } from './format.js';
-import { namedLines, readNamed } from './libvirt-cpu.js';
-import { lossesOf } from './losses.js';
+import { namedLines, readNamed, refuseOtherArch } from './libvirt-cpu.js';
+import { listed, lossesOf } from './losses.js';
 import { escapeXml, parseXml, type XmlElement } from './xml-reader.js';
 
 const absent: Absent = { row: 'open', msr: 'open' };
+/** What is read of the host-model, and of a model that is offered. */
+const READ = ['model', 'vendor', 'feature'];
+const READ_OF_MODEL = ['usable', 'vendor', 'canonical'];
 const USABLE = ['yes', 'no', 'unknown'] as const;
 const holds = {
   absent,
@@ -29,6 +32,7 @@ export const libvirtDomcapabilities: Format = {
   parse(text) {
     const root = parseXml({ format: this.name, text });
     if (root.name !== 'domainCapabilities') throw root.fail(`expected <domainCapabilities>, found <${root.name}>`);
+    refuseOtherArch(root.child('arch'), root.child('arch')?.text);
     const cpu = root.child('cpu');
     if (!cpu) throw root.fail('<domainCapabilities> has no <cpu>');
     const mode = (name: string): XmlElement | undefined =>
@@ -41,7 +45,8 @@ export const libvirtDomcapabilities: Format = {
       offered: readOffered(mode('custom')),
     };
     const others = root.children.some(({ name }) => name !== 'cpu');
-    return { dump: { ...dumpOf([], absent), named }, losses: others ? ['only <cpu> is read'] : [] };
+    const losses = [...(others ? ['only <cpu> is read'] : []), ...unread(hostModel, mode('custom'))];
+    return { dump: { ...dumpOf([], absent), named }, losses };
   },
   write(dump) {
     if (!dump.named)
@@ -64,6 +69,18 @@ export const libvirtDomcapabilities: Format = {
   },
 };
 
+function unread(hostModel: XmlElement | undefined, custom: XmlElement | undefined): string[] {
+  const elements = (hostModel?.children ?? []).map(({ name }) => name).filter((name) => !READ.includes(name));
+  const models = (custom?.children ?? []).filter(({ name }) => name === 'model');
+  const attributes = new Set(
+    models.flatMap((model) => model.attributeNames()).filter((name) => !READ_OF_MODEL.includes(name)),
+  );
+  return [
+    ...(elements.length ? [`left out ${listed(elements.map((name) => `<${name}>`))} of host-model`] : []),
+    ...(attributes.size ? [`left out ${listed([...attributes])} of <model>`] : []),
+  ];
+}
+
 function readOffered(custom: XmlElement | undefined): OfferedModel[] {
   const elements = custom?.children ?? [];
   const blockers = new Map(
@@ -77,13 +94,15 @@ function readOffered(custom: XmlElement | undefined): OfferedModel[] {
       name: element.text,
       usable: element.oneOf('usable', USABLE),
       vendor: element.attribute('vendor') ?? null,
+      canonical: element.attribute('canonical') ?? null,
       blockers: blockers.get(element.text) ?? [],
     }));
 }
 
-function offeredLines({ name, usable, vendor, blockers }: OfferedModel): string[] {
+function offeredLines({ name, usable, vendor, canonical, blockers }: OfferedModel): string[] {
   const by = vendor === null ? '' : ` vendor='${escapeXml(vendor)}'`;
-  const model = `      <model usable='${usable}'${by}>${escapeXml(name)}</model>`;
+  const as = canonical === null ? '' : ` canonical='${escapeXml(canonical)}'`;
+  const model = `      <model usable='${usable}'${by}${as}>${escapeXml(name)}</model>`;
   if (!blockers.length) return [model];
   const features = blockers.map((feature) => `        <feature name='${escapeXml(feature)}'/>`);
   return [model, `      <blockers model='${escapeXml(name)}'>`, ...features, '      </blockers>'];

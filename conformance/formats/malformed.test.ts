@@ -102,6 +102,16 @@ const CASES: readonly (readonly [format: string, text: string, says: string])[] 
     "<cpu>\n  <feature policy='maybe' name='aes'/>\n</cpu>",
     'line 2, column 20: policy of <feature>: expected one of force, require, optional, disable, forbid',
   ],
+  [
+    'libvirt-domain',
+    "<domain><os>\n<type arch='aarch64'>hvm</type></os><cpu mode='host-passthrough'/></domain>",
+    'line 2, column 1: a CPU of aarch64; only x86_64 and i686 are read',
+  ],
+  [
+    'libvirt-domcapabilities',
+    '<domainCapabilities>\n<arch>s390x</arch><cpu/></domainCapabilities>',
+    'line 2, column 1: a CPU of s390x; only x86_64 and i686 are read',
+  ],
   ['libvirt-domain', '<domain>\n</domain>', 'line 1, column 1: this domain has no <cpu>'],
   [
     'libvirt-domcapabilities',

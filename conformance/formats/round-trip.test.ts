@@ -27,6 +27,7 @@ const offered = fc.uniqueArray(
       name: word,
       usable: fc.constantFrom('yes', 'no', 'unknown'),
       vendor: fc.option(word),
+      canonical: fc.option(word),
       blockers: fc.uniqueArray(word, { maxLength: 3 }),
     },
     { noNullPrototype: true },

@@ -36,6 +36,10 @@ export class XmlElement {
     return this.#attributes.get(name)?.value;
   }
 
+  attributeNames(): string[] {
+    return [...this.#attributes.keys()];
+  }
+
   required(name: string): string {
     const value = this.attribute(name);
     if (value === undefined) throw this.fail(`<${this.name}> has no attribute ${name}`);
