@@ -120,6 +120,10 @@ void t.test('a Firecracker template: every open bit in which the hosts differ', 
   put(row('0x29', '0x0', 'eax', '0b1'));
   const lacking = await runCli(['gate', '--head', `firecracker:${file}`, ...hosts, '-v']);
   t.match(lacking.stdout, /CPUID 29: the template modifies it, and recorded:EPYC\S+ does not have it/);
+  const capable = { kvm_capabilities: ['!56'], cpuid_modifiers: [], msr_modifiers: [] };
+  writeFileSync(file, JSON.stringify(capable));
+  const noted = await runCli(['gate', '--head', `firecracker:${file}`, ...hosts]);
+  t.match(noted.stdout, /kvm_capabilities are not compared with the hosts': !56/);
   writeFileSync(file, '[]');
   t.equal((await runCli(['gate', '--head', `firecracker:${file}`, ...hosts])).code, 2);
   t.match((await runCli(['gate', '--head', `firecracker:${file}`, '--host', 'recorded:EPYC/6.12'])).stderr, /.+/);

@@ -6,7 +6,7 @@ import { hex32, hex64 } from '../../corpora/hex.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { FEATURE_WORDS, offeredBits } from '../../reference-vmm/cpu-model/offered.js';
-import type { DumpedCpu } from '../formats/dump.js';
+import type { CpuDump, DumpedCpu } from '../formats/dump.js';
 import { firecrackerTemplate } from '../formats/firecracker-template.js';
 import type { NamedHost } from '../hosts/questions/named-host.js';
 import { sorted } from './findings.js';
@@ -15,7 +15,7 @@ import type { GateFinding, GateResult } from './result.js';
 
 /** Throws `InputError`: `malformed-input` for a file that is no template, `few-hosts` where nothing can differ. */
 export function gateTemplate(file: string, text: string, hosts: readonly NamedHost[]): GateResult {
-  const { dump } = firecrackerTemplate.parse(text);
+  const { dump, losses } = firecrackerTemplate.parse(text);
   const cpu = dump.cpus[0];
   if (!cpu) throw new InputError('malformed-input', `${file}: a template without modifiers`, { given: file });
   if (hosts.length < 2)
@@ -36,7 +36,7 @@ export function gateTemplate(file: string, text: string, hosts: readonly NamedHo
   const broken = open.filter(({ length }) => length > 0).length;
   return {
     ...{ base: hosts.map(({ id }) => id).join(', '), head: `firecracker:${file}`, subject: 'CPUID leaves and MSRs' },
-    ...{ held: [], findings, added: [], removed: [], notes: [] },
+    ...{ held: [], findings, added: [], removed: [], notes: [...losses, ...capabilitiesNote(dump.facts)] },
     totals: {
       unchanged: open.length - broken,
       broken: broken + lacking.length,
@@ -44,6 +44,9 @@ export function gateTemplate(file: string, text: string, hosts: readonly NamedHo
     },
   };
 }
+
+const capabilitiesNote = ({ kvm_capabilities: names }: CpuDump['facts']): string[] =>
+  names ? [`kvm_capabilities are not compared with the hosts': ${names}`] : [];
 
 const OPEN_EFFECT = 'where the template says nothing the guest sees its host, and something else after a move';
 const LACKING_EFFECT = 'Firecracker does not start, or the guest finds what its host cannot do';
