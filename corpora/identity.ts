@@ -20,6 +20,19 @@ export interface MsrValue {
   readonly value: bigint;
 }
 
+export interface MsrValueJson {
+  readonly index: string;
+  readonly value: string;
+}
+
+export const msrToJson = ({ index, value }: MsrValue): MsrValueJson => ({ index: hex32(index), value: hex64(value) });
+
+/** Throws `RangeError` on a value that is not hex. */
+export const msrFromJson = ({ index, value }: MsrValueJson): MsrValue => ({
+  index: parseHex32(index),
+  value: parseHex64(value),
+});
+
 /** Family, model and stepping as CPUID 1.EAX encodes them. */
 export interface Signature {
   readonly family: number;
@@ -64,20 +77,20 @@ export interface CpuIdentityJson extends Omit<CpuIdentity, 'vcpus' | 'msrs'> {
     readonly apicId: number;
     readonly cpuid: readonly CpuidRowJson[];
   }[];
-  readonly msrs: readonly { readonly index: string; readonly value: string }[];
+  readonly msrs: readonly MsrValueJson[];
 }
 
 export const identityToJson = (identity: CpuIdentity): CpuIdentityJson => ({
   ...identity,
   vcpus: identity.vcpus.map(({ index, apicId, cpuid }) => ({ index, apicId, cpuid: cpuid.toJSON() })),
-  msrs: identity.msrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
+  msrs: identity.msrs.map(msrToJson),
 });
 
 /** Of a CPU that this program made. Throws `RangeError` on a value that is not hex, or on two rows at one place. */
 export const identityFromJson = (json: CpuIdentityJson): CpuIdentity => ({
   ...json,
   vcpus: json.vcpus.map(({ index, apicId, cpuid }) => ({ index, apicId, cpuid: CpuidTable.fromJson(cpuid) })),
-  msrs: json.msrs.map(({ index, value }) => ({ index: parseHex32(index), value: parseHex64(value) })),
+  msrs: json.msrs.map(msrFromJson),
 });
 
 const SMP_FIELDS = ['cpus', 'maxcpus', 'sockets', 'dies', 'modules', 'cores', 'threads'] as const;

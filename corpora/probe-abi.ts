@@ -31,7 +31,7 @@
  *     cpuid      rows of 24 bytes: leaf, subleaf (ECX as asked), EAX, EBX, ECX, EDX; in the order asked
  *     msrs       MSRs: those of the request, in its order
  *     xcr0       an MSR row: 0, status of XSETBV or XGETBV, XCR0; in every dump from COMMAND.xstate on
- *     write      an MSR row: the index, status and value of COMMAND.writeMsr; only in the dump that it makes
+ *     write      an MSR row: the index, status and value of COMMAND.writeMsr; only in the dump that it makes, of vCPUs that wrote
  *
  * **MSRs** are their number, their indices, each once, their values of 8 bytes in the same order (0 after a fault), then for each that faulted
  * its index and the vector of the exception (FAULT). An **MSR row** is 16 bytes: index, status (FAULT: 0, or the vector), value.
@@ -39,9 +39,10 @@
  * A KVM that emulates its guest takes 0.5 us for each instruction and 0.35 us more for each access to memory (measured): the layout is the one
  * that a guest can write and sum with the fewest.
  */
+import type { MsrValue } from './identity.js';
 
 /** Goes up with every change of meaning. Both sides refuse another version. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 /** "GABI", the first word of a record. */
 export const RECORD_MAGIC = 0x49424147;
@@ -76,7 +77,7 @@ export const COMMAND = {
   dump: 0x64,
   /** `x`: set CR4.OSXSAVE and XCR0 to all that CPUID 0xD.0 offers, then dump; only a dump where there is no XSAVE. */
   xstate: 0x78,
-  /** `w`, followed by 4 bytes of MSR index and 8 bytes of value, little-endian: WRMSR on every vCPU, then dump. */
+  /** `w`, followed by 4 bytes of vCPU number, 4 of MSR index and 8 of value, little-endian (`encodeWrite`): WRMSR on that vCPU, or on all; then dump. */
   writeMsr: 0x77,
   /** `r`: reset by `PORT.resetControl`. */
   resetControl: 0x72,
@@ -89,6 +90,19 @@ export const COMMAND = {
   /** `q`: shut down through `PORT.debugExit`, then HLT with interrupts off. */
   shutdown: 0x71,
 } as const;
+
+/** In place of a vCPU's number: every one. */
+export const ALL_VCPUS = 0xffffffff;
+
+/** `COMMAND.writeMsr` with all that follows it. */
+export function encodeWrite({ index, value }: MsrValue, vcpu: number = ALL_VCPUS): Uint8Array {
+  const view = new DataView(new ArrayBuffer(17));
+  view.setUint8(0, COMMAND.writeMsr);
+  view.setUint32(1, vcpu, true);
+  view.setUint32(5, index, true);
+  view.setBigUint64(9, value, true);
+  return new Uint8Array(view.buffer);
+}
 
 /** Bits of a record's flags. */
 export const RECORD_FLAG = {

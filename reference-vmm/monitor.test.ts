@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type CpuidRow, CpuidTable, REGISTERS } from '../corpora/cpuid.js';
 import { packageFile } from '../corpora/package-root.js';
-import { COMMAND, RECORD_FLAG, SHUTDOWN_CODE } from '../corpora/probe-abi.js';
+import { COMMAND, encodeWrite, RECORD_FLAG, SHUTDOWN_CODE } from '../corpora/probe-abi.js';
 import { flatMachine, identityOf, keptTable, needsKvm, nextProbeWords, noNames } from './fixtures.js';
 import { type Faults, injectFaults } from './kvm/inject.js';
 import type { Kvm } from './kvm/kvm.js';
@@ -28,8 +28,7 @@ function created(creation: Creation): Machine {
 
 const SEQUENCE = 4;
 const FLAGS = 5;
-const command = (machine: Machine, name: keyof typeof COMMAND, ...more: number[]) =>
-  machine.sendSerial(Uint8Array.of(COMMAND[name], ...more));
+const command = (machine: Machine, name: keyof typeof COMMAND) => machine.sendSerial(Uint8Array.of(COMMAND[name]));
 
 void t.test('the probe boots by multiboot and by PVH, dumps again, and shuts down', needsKvm, async (t) => {
   using kvm = openKvm();
@@ -61,8 +60,7 @@ void t.test('the guest sees the table that was read back, row by row', needsKvm,
 
 const SYSENTER_CS = 0x174;
 const writeMsr = (machine: Machine, index: number, value: number): void => {
-  const bytes = new Uint8Array(Uint32Array.of(index, value, 0).buffer);
-  command(machine, 'writeMsr', ...bytes);
+  machine.sendSerial(encodeWrite({ index, value: BigInt(value) }));
 };
 
 void t.test('every way to ask for a reset ends in a machine as at power-on', needsKvm, async (t) => {

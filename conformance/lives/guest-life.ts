@@ -1,9 +1,9 @@
 /** One guest living on real agents, event after event: each step is judged, and must come out as it was predicted before. */
 import { join } from 'node:path';
-import { hex32, hex64 } from '../../corpora/hex.js';
-import { type CpuIdentity, identityToJson, type MsrValue } from '../../corpora/identity.js';
+import { hex32 } from '../../corpora/hex.js';
+import { type CpuIdentity, identityToJson, type MsrValue, msrToJson } from '../../corpora/identity.js';
 import type { Verdict } from '../../corpora/verdict.js';
-import { effectsOf, legalWrites } from '../../reference-vmm/cpu-model/msr-values.js';
+import { effectsOf, isOfMachine, legalWrites } from '../../reference-vmm/cpu-model/msr-values.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { isRecorded } from '../../reports/result-log.js';
 import { removeFolder } from '../ends-with-us.js';
@@ -16,7 +16,7 @@ import { makeCellFolder } from '../run/cell-folder.js';
 import { expectationOf, hasApic, hasXsave } from '../run/expectation.js';
 import { Life } from '../run/judge.js';
 import { type PredictOptions, predict } from '../run/predict.js';
-import type { Step } from '../scenarios/scenario.js';
+import type { MsrWrite, Step } from '../scenarios/scenario.js';
 import { sendTo } from '../scenarios/send.js';
 
 export interface LifeStage extends PredictOptions {
@@ -49,7 +49,7 @@ type ResetCommand = 'reset-port' | 'reset-keyboard' | 'triple-fault' | 'init';
 interface Guest {
   /** The step that the next dump must repeat: its last, so that its time is held to go on from dump to dump. */
   readonly like: string;
-  readonly wrote: readonly MsrValue[];
+  readonly wrote: readonly MsrWrite[];
 }
 
 const JUST_BOOTED: Guest = { like: 'boot', wrote: [] };
@@ -129,15 +129,15 @@ export class GuestLife implements AsyncDisposable {
     this.#takeChanged('xcr0', outcome, this.#guest.wrote);
   }
 
-  /** The guest writes a legal value to one of its MSRs. */
+  /** The guest writes a legal value to one of its MSRs: mostly on one vCPU alone, so that no two hold the same. */
   async writeMsr(pick: number): Promise<void> {
     const { index } = this.#writes[pick % this.#writes.length]!;
-    const { value } = legalWrites(this.#identity, SPARE, pick).find((one) => one.index === index)!;
-    const params = { index: hex32(index), value: hex64(value) };
-    const outcome = await this.#agent.call('write-msr', params);
-    const effects = effectsOf({ index, value });
-    const others = this.#guest.wrote.filter((one) => !effects.some((effect) => effect.index === one.index));
-    this.#takeChanged('write-msr', outcome, [...others, ...effects]);
+    const msr = legalWrites(this.#identity, SPARE, pick).find((one) => one.index === index)!;
+    const many = this.#identity.vcpus.length;
+    const on = many === 1 || isOfMachine(index) || pick % (many + 1) === many ? {} : { vcpu: pick % (many + 1) };
+    const outcome = await this.#agent.call('write-msr', { ...msrToJson(msr), ...on });
+    const effects = effectsOf(msr).map((effect) => ({ ...effect, ...on }));
+    this.#takeChanged('write-msr', outcome, [...this.#guest.wrote, ...effects]);
   }
 
   async reset(command: ResetCommand): Promise<void> {
@@ -302,7 +302,7 @@ export class GuestLife implements AsyncDisposable {
   }
 
   /** The guest changed its own state: this dump is what later ones must repeat. */
-  #takeChanged(event: string, outcome: Outcome, wrote: readonly MsrValue[]): void {
+  #takeChanged(event: string, outcome: Outcome, wrote: readonly MsrWrite[]): void {
     const { like: after } = this.#guest;
     this.#guest = { ...this.#guest, wrote };
     this.#take(event, outcome, { after, wrote });

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { type CpuidRow, CpuidTable } from '../../corpora/cpuid.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
-import { COMMAND, encodeProbeRequest } from '../../corpora/probe-abi.js';
+import { COMMAND, encodeProbeRequest, encodeWrite } from '../../corpora/probe-abi.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { probeImage } from '../../guest-probes/images.js';
 import { decodeRecord, type ProbeRecord } from '../../guest-probes/observation.js';
@@ -101,8 +101,7 @@ void t.test('a value that the guest wrote is seen, and a reset takes it away', {
   const { machine, expected } = boot(identity(GENUINE_INTEL, 0xd), 'pvh');
   using _ = machine;
   const first = await nextRecord(t, machine);
-  const value = [6, 6, 6, 6, 6, 6, 6, 6];
-  machine.sendSerial(Uint8Array.of(COMMAND.writeMsr, 0x77, 0x02, 0, 0, ...value));
+  machine.sendSerial(encodeWrite({ index: IA32_PAT, value: 0x0606060606060606n }));
   const second = await nextRecord(t, machine);
   t.same(second.write, { index: IA32_PAT, value: 0x0606060606060606n });
   t.match(compareDumps(first.observation, second.observation, { ...context, sameBoot: true }), [

@@ -7,8 +7,8 @@ import type { Faults } from '../../reference-vmm/kvm/inject.js';
 import { injectFaults } from '../../reference-vmm/kvm/inject.js';
 import type { Kvm, Vcpu } from '../../reference-vmm/kvm/kvm.js';
 import { KvmError } from '../../reference-vmm/kvm/kvm-error.js';
-import { clearBits, type FieldBits, flipBits, setBits, withFields } from './fields.js';
-import { overGuests } from './over.js';
+import { clearBits, flipBits, setBits, withFields } from './fields.js';
+import { over, overGuests } from './over.js';
 
 type KernelFaults = Extract<Mutant, { kind: 'kernel' }>['faults'];
 
@@ -41,24 +41,28 @@ export const captureWith = (host: HostCapabilities, faults: KernelFaults): HostC
 export const shownBy = ({ showsSecretly }: KernelFaults): ((table: CpuidTable) => CpuidTable) | null =>
   showsSecretly ? (table) => withFields(table, showsSecretly, flipBits) : null;
 
-/** `kvm` with the faults. Those of its tables too where `tables`; a capture has them already. */
-export function kernelWith(kvm: Kvm, faults: KernelFaults, tables: boolean): Kvm {
+/** `kvm` with the faults on those of its vCPUs. Faults of its tables too where `tables`; a capture has them already. */
+export function kernelWith(kvm: Kvm, faults: KernelFaults, tables: boolean, vcpus?: readonly number[]): Kvm {
+  if (!vcpus) return faultyKernel(kvm, faults, tables);
+  return over(kvm, {
+    createVm: () => {
+      const vm = kvm.createVm();
+      const faulty = faultyKernel(over(kvm, { createVm: () => vm }), faults, tables).createVm();
+      return over(vm, { createVcpu: (id) => (vcpus.includes(id) ? faulty : vm).createVcpu(id) });
+    },
+  });
+}
+
+function faultyKernel(kvm: Kvm, faults: KernelFaults, tables: boolean): Kvm {
   const faulty = injectFaults(kvm, { ...(tables ? tableFaults(faults) : {}), ...stateFaults(faults) });
-  const { losesFrom, tscKhz, showsOthersSecretly } = faults;
+  const { losesFrom, tscKhz } = faults;
   return overGuests(faulty, {
     vcpu: (vcpu) => ({
       ...(losesFrom ? { setMsrs: (values) => setUpTo(vcpu, values, Number(losesFrom)) } : {}),
       ...(tscKhz ? otherFrequency(tscKhz) : {}),
-      ...(showsOthersSecretly && vcpu.id > 0 ? showing(vcpu, showsOthersSecretly) : {}),
     }),
   });
 }
-
-/** The guest sees other bits on this vCPU than KVM_GET_CPUID2 tells. */
-const showing = (vcpu: Vcpu, bits: FieldBits): Partial<Vcpu> => ({
-  setCpuid2: (table) => vcpu.setCpuid2(withFields(table, bits, flipBits)),
-  getCpuid2: () => withFields(vcpu.getCpuid2(), bits, flipBits),
-});
 
 /** Counts all as set, and sets those before `index`. */
 function setUpTo(vcpu: Vcpu, values: readonly MsrValue[], index: number): number {

@@ -4,7 +4,7 @@ import type { MsrValue } from '../../corpora/identity.js';
 import type { MsrExit, VcpuExit } from '../../reference-vmm/kvm/exit.js';
 import type { Kvm, Vcpu } from '../../reference-vmm/kvm/kvm.js';
 import { flipBits, withFields } from './fields.js';
-import { overGuests } from './over.js';
+import { over, overGuests } from './over.js';
 
 type MonitorFault = (kvm: Kvm, msrs: readonly number[]) => Kvm;
 
@@ -48,6 +48,26 @@ const MONITORS: Readonly<Record<string, MonitorFault>> = {
   /** Only the first vCPU has their values. */
   'gives-other-vcpus-0': (kvm, msrs) =>
     overGuests(kvm, { vcpu: (vcpu) => (vcpu.id === 0 ? {} : answering(vcpu, msrs, () => 0n)) }),
+  /** All that goes to the MSRs of vCPU 1 goes to those of vCPU 2, and the other way round: what is read back is right. */
+  'mixes-up-vcpus': (kvm) =>
+    over(kvm, {
+      createVm: () => {
+        const vm = kvm.createVm();
+        const made = new Map<number, Vcpu>();
+        const otherOf = (id: number): Vcpu => made.get(3 - id)!;
+        return over(vm, {
+          createVcpu: (id) => {
+            const vcpu = vm.createVcpu(id);
+            made.set(id, vcpu);
+            if (id === 0) return vcpu;
+            return over(vcpu, {
+              setMsrs: (msrs) => otherOf(id).setMsrs(msrs),
+              getMsrs: (indices) => otherOf(id).getMsrs(indices),
+            });
+          },
+        });
+      },
+    }),
   /** Their values are read from a vCPU that has no CPUID yet. */
   'reads-msrs-before-cpuid': (kvm, msrs) =>
     overGuests(kvm, {

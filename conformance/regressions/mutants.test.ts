@@ -5,7 +5,7 @@ import { reason } from '../../corpora/verdict.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { regressionFaults } from '../checks/regressions.js';
 import { editedDefinitions } from './edits.js';
-import { type MutantEnd, playMutants } from './mutants.js';
+import { type MutantEnd, misnamed, playMutants } from './mutants.js';
 import { isNamed } from './named.js';
 
 async function ends(cases: readonly Regression[]): Promise<MutantEnd[]> {
@@ -55,14 +55,30 @@ void t.test('live lives and second vCPUs: a mutant of each is caught beside a tw
     regressions()
       .map((one) => ({ ...one, mutants: one.mutants.filter(fits).slice(-1) }))
       .filter(({ mutants }) => mutants.length > 0);
-  const onOthers = of(({ host, smp }) => host === 'local' && smp === '2');
-  const lost = of(({ life }) => life === 'written-live-save' || life === 'written-migrate');
-  t.same([onOthers.length, lost.length], [2, 2]);
-  for (const end of await ends([...onOthers, ...lost])) {
+  const onOthers = of(({ host, smp, life }) => host === 'local' && smp !== undefined && life === undefined);
+  const lost = of(({ life, smp }) => smp === undefined && (life === 'written-live-save' || life === 'written-migrate'));
+  const mixedUp = of((mutant) => mutant.kind === 'monitor' && mutant.fault === 'mixes-up-vcpus');
+  t.same([onOthers.length, lost.length, mixedUp.length], [2, 2, 1]);
+  for (const end of await ends([...onOthers, ...lost, ...mixedUp])) {
     t.equal(end.end, 'caught', end.finding);
     t.match(end.twin, /identical|altered/);
   }
   t.match(await ends(lost), [{ verdict: 'dropped' }, { verdict: 'dropped' }], 'it arrives, and not as it left');
+});
+
+void t.test('of a mutant on one vCPU, that one must be named, and no other', async (t) => {
+  const one = regressions().find(({ id }) => id.startsWith('057-'))!;
+  const mutant = one.mutants.find(({ host, vcpus }) => host === undefined && vcpus)!;
+  const played = (more: Pick<Mutant, 'oracle'> = {}) => ends([{ ...one, mutants: [{ ...mutant, ...more }] }]);
+  t.match(await played(), [{ end: 'caught', finding: /MSR 0x00000176/ }]);
+  t.match(await played({ oracle: ['MSR 0x00000175'] }), [
+    { end: 'SURVIVED', finding: /not named: MSR 0x00000175 on vCPU 1$/ },
+  ]);
+  const found = [reason({ code: 'msr-changed', step: 'restore', vcpu: 0, msr: '0x00000176', message: '' })];
+  t.same(misnamed(['MSR 0x00000176'], { ...mutant, vcpus: [1] }, { reasons: found }), [
+    'not named: MSR 0x00000176 on vCPU 1',
+    'named though it is right: vCPU 0',
+  ]);
 });
 
 const harmless: Regression = {

@@ -1,6 +1,7 @@
 /** Plays every mutant beside its twin, and says which the suite catches. */
 import { GuestAbiError } from '../../corpora/errors.js';
 import type { Mutant, Regression } from '../../corpora/regressions.js';
+import type { Reason } from '../../corpora/verdict.js';
 import { isNamed } from './named.js';
 import { type Found, playIn } from './world.js';
 
@@ -45,16 +46,17 @@ export async function* playMutants(cases: readonly Regression[]): AsyncGenerator
 }
 
 async function play(one: Regression, mutant: Mutant, number: number): Promise<MutantEnd> {
-  const { id, title, oracle } = one;
+  const { id, title } = one;
+  const { oracle = one.oracle } = mutant;
   const base = { id, title, number, kind: mutant.kind, host: mutant.host ?? 'recorded', life: mutant.life ?? 'boot' };
   try {
     for (const pair of mutant.pairs) {
       const twin = await twinOf(mutant, pair);
       if (!holds(twin)) return { ...base, end: 'twin', ...verdicts(twin, null), finding: told(pair, twin) };
       const found = await playIn(mutant, pair, true);
-      const unnamed = oracle.filter((place) => !isNamed(place, found.reasons));
-      const caught = found.verdict !== twin.verdict && unnamed.length === 0;
-      const finding = caught ? told(pair, found, oracle) : `${told(pair, found)}; not named: ${unnamed.join(', ')}`;
+      const faults = misnamed(oracle, mutant, found);
+      const caught = found.verdict !== twin.verdict && faults.length === 0;
+      const finding = caught ? told(pair, found, oracle) : [told(pair, found), ...faults].join('; ');
       const last = pair === mutant.pairs.at(-1);
       if (!caught || last) return { ...base, end: caught ? 'caught' : 'SURVIVED', ...verdicts(twin, found), finding };
     }
@@ -63,6 +65,25 @@ async function play(one: Regression, mutant: Mutant, number: number): Promise<Mu
     if (!(error instanceof GuestAbiError && error.code === 'kvm-absent')) throw error;
     return { ...base, end: 'unplayed', twin: null, verdict: null, finding: error.message };
   }
+}
+
+/** Places that are not named, on each vCPU that is wrong; and vCPUs that are named and are not. */
+export function misnamed(oracle: readonly string[], { vcpus }: Mutant, { reasons }: Pick<Found, 'reasons'>): string[] {
+  const lacking = (among: readonly Reason[], where: string): string[] => {
+    const unnamed = oracle.filter((place) => !isNamed(place, among));
+    return unnamed.length > 0 ? [`not named: ${unnamed.join(', ')}${where}`] : [];
+  };
+  if (!vcpus) return lacking(reasons, '');
+  const others = new Set(reasons.map(({ vcpu }) => vcpu).filter((vcpu) => vcpu === null || !vcpus.includes(vcpu)));
+  return [
+    ...vcpus.flatMap((vcpu) =>
+      lacking(
+        reasons.filter((reason) => reason.vcpu === vcpu),
+        ` on vCPU ${vcpu}`,
+      ),
+    ),
+    ...[...others].map((vcpu) => `named though it is right: ${vcpu === null ? 'the guest' : `vCPU ${vcpu}`}`),
+  ];
 }
 
 const verdicts = (twin: Found, found: Found | null): Pick<MutantEnd, 'twin' | 'verdict'> => ({

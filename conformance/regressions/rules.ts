@@ -1,7 +1,7 @@
 /** Resolver rules that are wrong: what a monitor's CPU code did where it broke guests, put behind the resolver that is right. */
 import { CpuidTable } from '../../corpora/cpuid.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
-import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import type { CpuIdentity, MsrValue, VcpuIdentity } from '../../corpora/identity.js';
 import type { Mutant } from '../../corpora/regressions.js';
 import { FEATURE_WORDS } from '../../reference-vmm/cpu-model/offered.js';
 import { becomes, clearBits, type FieldBits, parseField, setBits, withFields } from './fields.js';
@@ -70,6 +70,8 @@ const RULES: Readonly<Record<string, Rule>> = {
     const kept = table.rows.filter(({ leaf }) => leaf <= level || leaf >= 0x40000000);
     return withFields(new CpuidTable(kept), fields, becomes);
   },
+  /** Every vCPU has what the first has. */
+  'table-of-the-first': (_table, { identity }) => identity.vcpus[0]!.cpuid,
   /** APIC ids count the vCPUs, though the topology says otherwise. */
   'contiguous-core-ids': (table, { fields }) => withFields(table, fields, clearBits),
 };
@@ -94,6 +96,7 @@ export function ruled(identity: CpuIdentity, host: HostCapabilities, mutant: Res
   if (aboutMsrs) return { ...identity, msrs: aboutMsrs(identity.msrs, context) };
   const rule = RULES[mutant.rule];
   if (!rule) throw new RangeError(`no rule '${mutant.rule}'`);
-  const vcpus = identity.vcpus.map((vcpu) => ({ ...vcpu, cpuid: rule(vcpu.cpuid, context) }));
+  const isWrong = ({ index }: VcpuIdentity): boolean => mutant.vcpus?.includes(index) ?? true;
+  const vcpus = identity.vcpus.map((vcpu) => (isWrong(vcpu) ? { ...vcpu, cpuid: rule(vcpu.cpuid, context) } : vcpu));
   return { ...identity, msrs: identity.msrs, vcpus };
 }

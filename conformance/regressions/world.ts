@@ -133,7 +133,7 @@ function makeHost(mutant: Mutant, host: HostCapabilities, mutated: boolean): Hos
 }
 
 function localKvm(kvm: Kvm, mutant: Mutant): Kvm {
-  if (mutant.kind === 'kernel') return kernelWith(kvm, mutant.faults, true);
+  if (mutant.kind === 'kernel') return kernelWith(kvm, mutant.faults, true, mutant.vcpus);
   return mutant.kind === 'monitor' ? monitorWith(kvm, mutant.fault, (mutant.msrs ?? []).map(Number)) : kvm;
 }
 

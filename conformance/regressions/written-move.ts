@@ -1,39 +1,39 @@
 /** A life that loses nothing unseen: the guest writes what it may write, and goes on in another machine: from its saved state, or migrated live. */
 import { join } from 'node:path';
-import { hex32, hex64 } from '../../corpora/hex.js';
-import type { CpuIdentity, MsrValue } from '../../corpora/identity.js';
+import { hex32 } from '../../corpora/hex.js';
+import { type CpuIdentity, type MsrValue, msrToJson } from '../../corpora/identity.js';
 import type { WrittenLife } from '../../corpora/regressions.js';
 import { effectsOf } from '../../reference-vmm/cpu-model/msr-values.js';
 import type { AgentClient } from '../hosts/agent/client.js';
 import type { Params } from '../hosts/agent/protocol.js';
 import { bootSteps, lastBootStep } from '../scenarios/boot.js';
-import type { Play, Stage, Step } from '../scenarios/scenario.js';
+import type { MsrWrite, Play, Stage, Step } from '../scenarios/scenario.js';
 
 /** In guest memory that the probe leaves alone; not enabled, so that the kernel only keeps the address. */
 const UNUSED = 0x3ff000n;
 
-/** What guests write: values that a CPU which has the MSR keeps to the bit, and that no reset value is. */
-const WRITES: readonly MsrValue[] = [
-  { index: 0x174, value: 0x10n },
-  { index: 0x175, value: 0x12345670n },
-  { index: 0x176, value: 0x23456780n },
+/** What guests write: values that a CPU which has the MSR keeps to the bit, and that no reset value is. `step`: from vCPU to vCPU, where no two hold the same. */
+const WRITES: readonly (MsrValue & { readonly step?: bigint })[] = [
+  { index: 0x174, value: 0x10n, step: 8n },
+  { index: 0x175, value: 0x12345670n, step: 0x1000n },
+  { index: 0x176, value: 0x23456780n, step: 0x1000n },
   { index: 0x1a0, value: 0x400009n },
-  { index: 0x200, value: 0xf0000006n },
+  { index: 0x200, value: 0xf0000006n, step: 0x1000n },
   { index: 0x201, value: 0xff0000800n },
   { index: 0x277, value: 0x0007010600070401n },
   { index: 0x2ff, value: 0xc06n },
   { index: 0x4b564d01, value: UNUSED },
   { index: 0x4b564d02, value: UNUSED },
-  { index: 0x4b564d03, value: UNUSED },
-  { index: 0x4b564d04, value: UNUSED },
+  { index: 0x4b564d03, value: UNUSED, step: 0x40n },
+  { index: 0x4b564d04, value: UNUSED, step: 0x40n },
   { index: 0x4b564d05, value: 0n },
   { index: 0x4b564d06, value: 0xf3n },
-  { index: 0xc0000081, value: 0x0023001000000000n },
-  { index: 0xc0000082, value: 0xffffffff81000000n },
-  { index: 0xc0000083, value: 0xffffffff81001000n },
+  { index: 0xc0000081, value: 0x0023001000000000n, step: 1n << 48n },
+  { index: 0xc0000082, value: 0xffffffff81000000n, step: 0x1000n },
+  { index: 0xc0000083, value: 0xffffffff81001000n, step: 0x1000n },
   { index: 0xc0000084, value: 0x47700n },
-  { index: 0xc0000102, value: 0xffff888000000000n },
-  { index: 0xc0000103, value: 7n },
+  { index: 0xc0000102, value: 0xffff888000000000n, step: 0x1000n },
+  { index: 0xc0000103, value: 7n, step: 1n },
   { index: 0xc0010015, value: 0x1000000n },
 ];
 
@@ -48,10 +48,20 @@ const ARMS_DEADLINE: readonly MsrValue[] = [
   { index: IA32_TSC_DEADLINE, value: 1n << 56n },
 ];
 
-const writesOf = ({ msrs, features }: CpuIdentity, asked: ReadonlySet<number>): readonly MsrValue[] => [
-  ...WRITES.filter(({ index }) => asked.has(index) && msrs.some((msr) => msr.index === index)),
-  ...(features.includes('x2apic') && features.includes('tsc-deadline') ? ARMS_DEADLINE : []),
-];
+function writesOf({ msrs, features, vcpus }: CpuIdentity, asked: ReadonlySet<number>): readonly MsrWrite[] {
+  const own = WRITES.filter(({ index }) => asked.has(index) && msrs.some((msr) => msr.index === index));
+  // In x2APIC mode a probe does not reach its other vCPUs.
+  const armed = vcpus.length === 1 && features.includes('x2apic') && features.includes('tsc-deadline');
+  return [
+    ...own.flatMap(({ index, value, step }) => [
+      { index, value },
+      ...vcpus.slice(step === undefined ? vcpus.length : 1).map(({ index: vcpu }) => ({
+        ...{ index, value: value + BigInt(vcpu) * step!, vcpu },
+      })),
+    ]),
+    ...(armed ? ARMS_DEADLINE : []),
+  ];
+}
 
 /** What a mutant makes otherwise on the way. */
 export interface Way {
@@ -94,15 +104,16 @@ async function* writtenGuest(
   identity: CpuIdentity,
   stage: Stage,
   agent: AgentClient,
-): AsyncGenerator<Step, { readonly step: string; readonly wrote: readonly MsrValue[] }> {
+): AsyncGenerator<Step, { readonly step: string; readonly wrote: readonly MsrWrite[] }> {
   yield* bootSteps(agent, stage);
   const asked = new Set(stage.request.msrs.map(Number));
-  const wrote: MsrValue[] = [];
+  const wrote: MsrWrite[] = [];
   let step = lastBootStep(stage);
-  for (const msr of writesOf(identity, asked)) {
-    wrote.push(...effectsOf(msr));
-    step = `write-${hex32(msr.index)}`;
-    const outcome = await agent.call('write-msr', { index: hex32(msr.index), value: hex64(msr.value) });
+  for (const { vcpu, ...msr } of writesOf(identity, asked)) {
+    const on = vcpu === undefined ? {} : { vcpu };
+    wrote.push(...effectsOf(msr).map((effect) => ({ ...effect, ...on })));
+    step = `write-${hex32(msr.index)}${vcpu === undefined ? '' : `-on-${vcpu}`}`;
+    const outcome = await agent.call('write-msr', { ...msrToJson(msr), ...on });
     yield { name: step, outcome, wrote: [...wrote] };
   }
   return { step, wrote };

@@ -1,7 +1,7 @@
 /** The steps of a guest's life, written down as it lives, and judged again later without any guest. */
 import { z } from 'zod';
 import { InputError } from '../../corpora/errors.js';
-import { hex32, hex64, parseHex32, parseHex64 } from '../../corpora/hex.js';
+import { msrFromJson, msrToJson } from '../../corpora/identity.js';
 import { outcomeSchema } from '../hosts/agent/protocol.js';
 import type { Play, Step } from '../scenarios/scenario.js';
 
@@ -11,7 +11,9 @@ const stepsSchema = z.array(
     outcome: outcomeSchema,
     like: z.strictObject({ step: z.string(), sameBoot: z.boolean() }).optional(),
     after: z.string().optional(),
-    wrote: z.array(z.strictObject({ index: z.string(), value: z.string() })).optional(),
+    wrote: z
+      .array(z.strictObject({ index: z.string(), value: z.string(), vcpu: z.int().min(0).optional() }))
+      .optional(),
   }),
 );
 
@@ -28,7 +30,7 @@ export const stepsToJson = (steps: readonly Step[]): string =>
   `${JSON.stringify(
     steps.map(({ wrote, ...step }) => ({
       ...step,
-      ...(wrote ? { wrote: wrote.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })) } : {}),
+      ...(wrote ? { wrote: wrote.map((msr) => ({ ...msr, ...msrToJson(msr) })) } : {}),
     })),
     null,
     1,
@@ -48,7 +50,7 @@ export function playOf(text: string): Play {
       ...(like ? { like } : {}),
       ...(after === undefined ? {} : { after }),
       ...(wrote
-        ? { wrote: wrote.map(({ index, value }) => ({ index: parseHex32(index), value: parseHex64(value) })) }
+        ? { wrote: wrote.map(({ vcpu, ...msr }) => ({ ...msrFromJson(msr), ...(vcpu === undefined ? {} : { vcpu }) })) }
         : {}),
     }),
   );

@@ -2,7 +2,7 @@
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { GuestAbiError } from '../../corpora/errors.js';
 import { featureName } from '../../corpora/features.js';
-import type { MsrValue, VcpuIdentity } from '../../corpora/identity.js';
+import type { VcpuIdentity } from '../../corpora/identity.js';
 import { Kept } from '../../corpora/kept.js';
 import { type ObservedMsr, type VcpuObservation, vcpuObservationFromJson } from '../../corpora/observation.js';
 import { requirementOf } from '../../corpora/requirements.js';
@@ -15,7 +15,7 @@ import { AgentGone, AgentSilent } from '../hosts/agent/client.js';
 import type { Outcome } from '../hosts/agent/protocol.js';
 import type { CpuidAnswerer } from '../oracle/expected-cpuid.js';
 import { type MsrExpectation, NO_MSRS } from '../probe-msrs.js';
-import type { Step } from '../scenarios/scenario.js';
+import type { MsrWrite, Step } from '../scenarios/scenario.js';
 
 /** What each vCPU of the guest must see: the frozen tables. */
 export type Expectation = readonly VcpuIdentity[];
@@ -120,7 +120,7 @@ export class Life {
   }
 
   /** Where the kernel altered the table (observed under --allow-altered), the guest must see exactly what was read back. */
-  #fromContract({ altered, readBack }: Running, wrote: readonly MsrValue[]): Reason[] {
+  #fromContract({ altered, readBack }: Running, wrote: readonly MsrWrite[]): Reason[] {
     const tables =
       altered.length > 0 ? readBack.map((rows) => CpuidTable.fromJson(rows)) : this.#contract.map(({ cpuid }) => cpuid);
     if (this.#seen.length !== this.#contract.length || tables.length !== this.#contract.length)
@@ -139,7 +139,7 @@ export class Life {
           index,
           apicId,
           cpuid: tables[i]!,
-          msrs: written(this.#msrs.values(index), wrote),
+          msrs: written(this.#msrs.values(index), wrote, index),
           otherMsrs: this.#msrs.others,
         },
         rowsBeyondMaximum: altered.length > 0 ? 'not-compared' : 'different',
@@ -211,8 +211,15 @@ const alterationKey = ({ code, vcpu, leaf, subleaf, register, bit, contract, gue
   JSON.stringify([code, vcpu, leaf, subleaf, register, bit, contract, guest]);
 
 /** What the guest wrote itself must be there in place of the reset value. */
-const written = (reset: readonly ObservedMsr[], wrote: readonly MsrValue[]): readonly ObservedMsr[] =>
-  wrote.length === 0 ? reset : reset.map((msr) => wrote.find(({ index }) => index === msr.index) ?? msr);
+function written(reset: readonly ObservedMsr[], wrote: readonly MsrWrite[], on: number): readonly ObservedMsr[] {
+  const own = new Map(wrote.filter(({ vcpu = on }) => vcpu === on).map(({ index, value }) => [index, value]));
+  return own.size === 0
+    ? reset
+    : reset.map((msr) => {
+        const value = own.get(msr.index);
+        return value === undefined ? msr : { index: msr.index, value };
+      });
+}
 
 /** What broke may be of any code: a guest that did not come to its dump. Whose fault it is that a guest ended, nobody can tell: null. */
 const failure = (code: string, step: string, message: string, layer: Layer | null = 'harness'): Reason =>

@@ -13,8 +13,13 @@ export interface Step {
   readonly like?: { readonly step: string; readonly sameBoot: boolean };
   /** The step whose dump this one comes next to, where the guest changed its own state in between. */
   readonly after?: string;
-  /** What every vCPU of the guest has written to its MSRs since its last reset; absent: nothing. */
-  readonly wrote?: readonly MsrValue[];
+  /** What the guest has written to its MSRs since its last reset, the newest last; absent: nothing. */
+  readonly wrote?: readonly MsrWrite[];
+}
+
+/** `vcpu`: the one that wrote; absent: every one did. */
+export interface MsrWrite extends MsrValue {
+  readonly vcpu?: number;
 }
 
 /** Where and with what a scenario plays. */

@@ -11,6 +11,10 @@ const properties = z.record(text, value);
 const fields = z.record(z.string().regex(/^[0-9A-F]+(\.[0-9A-F]+)?\.E[A-D]X$/), hex32);
 const msrValues = z.record(hex32, hex64);
 
+/** `CPUID 7.0.EBX[4]`, `CPUID 4.3`, `MSR 0x0000010a`, `register CR4`, `state xsave`, `ioctl KVM_SET_CPUID2`, `code tsc-frequency`. */
+export const oracleForm =
+  /^(CPUID [0-9A-F]+(\.[0-9A-F]+)?(\.E[A-D]X(\[\d+\])?)?|MSR 0x[0-9a-f]{8}|register (CR0|CR4|XCR0)|state [a-z-]+|ioctl [A-Z0-9_]+|code [a-z0-9-]+)$/;
+
 export const WRITTEN_LIVES = ['written-move', 'written-live-save', 'written-migrate'] as const;
 
 /** Where a mutant is played: what every kind has. */
@@ -24,6 +28,10 @@ const played = {
   smp: text.optional(),
   /** Where the wrong part is, of two hosts; default: everywhere. */
   at: z.enum(['source', 'destination']).optional(),
+  /** Which vCPUs the wrong part is of: what is found must name each of them, and no other; default: all. */
+  vcpus: z.array(z.int().min(0)).min(1).optional(),
+  /** What must be named, where it is not all that the case's oracle says. */
+  oracle: z.array(z.string().regex(oracleForm)).min(1).optional(),
 };
 
 /** An edit of a machine type or a model, as a commit makes it. */
@@ -52,8 +60,6 @@ const faults = z.strictObject({
   removes: fields.optional(),
   /** Likewise, and KVM_GET_CPUID2 says nothing of it. */
   showsSecretly: fields.optional(),
-  /** Likewise on all vCPUs but the first. */
-  showsOthersSecretly: fields.optional(),
   /** KVM_SET_MSRS stops there. */
   refuses: z.array(hex32).optional(),
   /** KVM_SET_MSRS counts them as set, and leaves them as they were. */
@@ -100,14 +106,11 @@ export const mutantSchema = z.discriminatedUnion('kind', [
     without: z.array(hex32).optional(),
     with: msrValues.optional(),
     tscKhz: z.int().optional(),
+    xcr0: hex64.optional(),
     /** Bytes of a part of the state: at an offset, hex. */
     part: z.strictObject({ name: text, at: z.int().min(0), bytes: z.string().regex(/^([0-9a-f]{2})+$/) }).optional(),
   }),
 ]);
-
-/** `CPUID 7.0.EBX[4]`, `CPUID 4.3`, `MSR 0x0000010a`, `register CR4`, `state xsave`, `ioctl KVM_SET_CPUID2`, `code tsc-frequency`. */
-export const oracleForm =
-  /^(CPUID [0-9A-F]+(\.[0-9A-F]+)?(\.E[A-D]X(\[\d+\])?)?|MSR 0x[0-9a-f]{8}|register (CR0|CR4|XCR0)|state [a-z-]+|ioctl [A-Z0-9_]+|code [a-z0-9-]+)$/;
 
 /** In the order in which the fields stand in a file. */
 export const regressionSchema = z

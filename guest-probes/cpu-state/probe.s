@@ -133,8 +133,8 @@ init:
     jmp stop
 
 read_write:
-    mov $write_index, %edi
-    mov $12, %ebp
+    mov $write_vcpu, %edi
+    mov $16, %ebp
 1:  call read_byte
     stosb
     dec %ebp
@@ -436,7 +436,12 @@ fault_row:
     ret
 
 write_msr:
-    movl $1, written
+    mov write_vcpu, %eax
+    cmp $ALL_VCPUS, %eax
+    je 1f
+    cmp vcpu, %eax
+    jne dump
+1:  movl $1, written
     push %edi
     mov %esp, fault_stack
     movl $wrmsr_done, fault_resume
@@ -724,6 +729,7 @@ boot_id:        .skip 4
 xsetbv_status:  .skip 4
 written:        .skip 4
 write_row:      .skip MSR_ROW_BYTES
+write_vcpu:     .skip 4
 write_index:    .skip 4
 write_value:    .skip 8
 .balign 16

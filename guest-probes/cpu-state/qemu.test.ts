@@ -3,8 +3,9 @@ import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { MsrValue } from '../../corpora/identity.js';
 import type { VcpuObservation } from '../../corpora/observation.js';
-import { COMMAND, encodeProbeRequest, type ProbeRequest, SHUTDOWN_CODE } from '../../corpora/probe-abi.js';
+import { COMMAND, encodeProbeRequest, encodeWrite, type ProbeRequest, SHUTDOWN_CODE } from '../../corpora/probe-abi.js';
 import { probeImagePath } from '../images.js';
 import type { ProbeRecord } from '../observation.js';
 import { RecordAssembler } from '../record-assembler.js';
@@ -118,18 +119,21 @@ void t.test('without XSAVE the second pass is only a dump', { skip }, async (t) 
   );
 });
 
-void t.test('writes an MSR on every vCPU; each vCPU sends its own records', { skip }, async (t) => {
-  const write = [COMMAND.writeMsr, ...[0x74, 1, 0, 0], ...[0x34, 0x12, 0, 0, 0, 0, 0, 0]];
+void t.test('writes an MSR on every vCPU, or on one; each vCPU sends its own records', { skip }, async (t) => {
+  const [all, one] = [0x1234n, 0x5678n].map((value) => ({ index: 0x174, value })) as [MsrValue, MsrValue];
   const request = { msrs: [0x174], apicIds: [1, 2] };
-  const records = boot(t, { smp: '3', request, commands: [...write, COMMAND.dump] });
+  const commands = [...encodeWrite(all), COMMAND.dump, ...encodeWrite(one, 1)];
+  const records = boot(t, { smp: '3', request, commands });
   const shape = records.map(({ observation: { index, apicId, sequence } }) => [index, apicId, sequence]);
   t.same(
     shape,
-    [0, 1, 2].flatMap((sequence) => [0, 1, 2].map((vcpu) => [vcpu, vcpu, sequence])),
+    [0, 1, 2, 3].flatMap((sequence) => [0, 1, 2].map((vcpu) => [vcpu, vcpu, sequence])),
   );
   for (const { observation, write: written } of records) {
-    t.same(observation.msrs, [{ index: 0x174, value: observation.sequence === 0 ? 0n : 0x1234n }]);
-    t.same(written, observation.sequence === 1 ? { index: 0x174, value: 0x1234n } : null);
+    const { sequence, index } = observation;
+    const alone = sequence === 3 && index === 1;
+    t.same(observation.msrs, [sequence === 0 ? { index: 0x174, value: 0n } : alone ? one : all]);
+    t.same(written, alone ? one : sequence === 1 ? all : null);
     t.equal(observation.apicBase, observation.index === 0 ? 0xfee00900n : 0xfee00800n);
   }
 });

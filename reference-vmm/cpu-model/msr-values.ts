@@ -80,3 +80,8 @@ const ONE_REGISTER: readonly (readonly number[])[] = [
 /** Every MSR that reads otherwise once one is written. */
 export const effectsOf = ({ index, value }: MsrValue): MsrValue[] =>
   (ONE_REGISTER.find((names) => names.includes(index)) ?? [index]).map((name) => ({ index: name, value }));
+
+const WALL_CLOCKS: ReadonlySet<number> = new Set([0x11, 0x4b564d00]);
+
+/** True for an MSR of which a machine has one for all vCPUs, or may have: KVM's wall clock, Hyper-V's (Linux arch/x86/kvm/hyperv.c, kvm_hv_msr_partition_wide). */
+export const isOfMachine = (index: number): boolean => WALL_CLOCKS.has(index) || index >>> 12 === 0x40000;

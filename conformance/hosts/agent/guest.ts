@@ -2,10 +2,10 @@
 
 import { featureName } from '../../../corpora/features.js';
 import { hex64, parseHex32 } from '../../../corpora/hex.js';
-import { type CpuIdentity, identityFromJson, type VcpuIdentity } from '../../../corpora/identity.js';
+import { type CpuIdentity, identityFromJson, type MsrValue, type VcpuIdentity } from '../../../corpora/identity.js';
 import { Kept } from '../../../corpora/kept.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
-import { COMMAND, encodeProbeRequest } from '../../../corpora/probe-abi.js';
+import { COMMAND, encodeProbeRequest, encodeWrite } from '../../../corpora/probe-abi.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { probeImage, probeImagePath } from '../../../guest-probes/images.js';
 import { decodeRecord } from '../../../guest-probes/observation.js';
@@ -127,13 +127,9 @@ export class ProbeGuest implements Disposable {
     return this.#dump(RESETS_BY[command]);
   }
 
-  /** Has the guest execute WRMSR, and dump. */
-  async writeMsr(index: number, value: bigint): Promise<Outcome> {
-    const bytes = Buffer.alloc(13);
-    bytes.writeUInt8(COMMAND.writeMsr, 0);
-    bytes.writeUInt32LE(index, 1);
-    bytes.writeBigUInt64LE(value, 5);
-    this.#created.machine.sendSerial(bytes);
+  /** Has the guest execute WRMSR on one vCPU, or on all, and dump. */
+  async writeMsr(msr: MsrValue, vcpu?: number): Promise<Outcome> {
+    this.#created.machine.sendSerial(encodeWrite(msr, vcpu));
     const outcome = await this.#dump();
     this.#written = null;
     return outcome;
@@ -189,7 +185,7 @@ export class ProbeGuest implements Disposable {
     if (event.kind !== 'record') return ending(event);
     if (isWitnessRecord(event.bytes)) return this.#witnessed(event.bytes, seen);
     const { observation, cpuidCapped, write } = decodeRecord(event.bytes);
-    if (write && seen.length === 0) this.#written = 'fault' in write ? write.fault : hex64(write.value);
+    if (write) this.#written ??= 'fault' in write ? write.fault : hex64(write.value);
     if (cpuidCapped) return { kind: 'crashed', message: 'the CPUID sweep was cut short: a maximum is absurd' };
     seen.push(observation);
     const { machine, altered, forced, readBack } = this.#created;

@@ -1,8 +1,8 @@
 /** What an agent does on the KVM of its host: one guest at a time. */
 import { rmSync } from 'node:fs';
 import { InputError } from '../../../corpora/errors.js';
-import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
+import { msrFromJson } from '../../../corpora/identity.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
 import { hostCapabilities } from '../../../reference-vmm/kvm/capabilities.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
@@ -40,7 +40,7 @@ class KvmHandlers {
       capture: () => captureToJson(hostCapabilities(this.#host())) as never,
       boot: (request) => this.#boot(request),
       command: ({ command }) => this.#running().command(command),
-      'write-msr': ({ index, value }) => this.#running().writeMsr(parseHex32(index), parseHex64(value)),
+      'write-msr': (request) => this.#running().writeMsr(msrFromJson(request), request.vcpu),
       save: ({ file }) => ({ bytes: writeSnapshot(inFolder(file), this.#running().saveState()) }),
       'save-live': ({ file }) => this.#running().saveLive(inFolder(file)),
       restore: (request) => this.#restore(request),

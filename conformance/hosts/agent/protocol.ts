@@ -90,7 +90,7 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
     forced: z.array(z.string()),
     /** KVM_GET_CPUID2 of each vCPU before the first KVM_RUN. */
     readBack: z.array(z.array(cpuidRow)),
-    /** After `write-msr`: what WRMSR was given on vCPU 0, or the fault that it raised. */
+    /** After `write-msr`: what WRMSR was given on the first vCPU that wrote, or the fault that it raised. */
     written: outcome.optional(),
   }),
   /** The same of a witness: how far each vCPU came, and what it saw change since it started, in words. */
@@ -162,7 +162,10 @@ export const OPERATIONS = {
     result: outcomeSchema,
   },
   /** Has the guest execute WRMSR, and dump. */
-  'write-msr': { params: z.strictObject({ index: hex32, value: hex64 }), result: outcomeSchema },
+  'write-msr': {
+    params: z.strictObject({ index: hex32, value: hex64, vcpu: count.optional() }),
+    result: outcomeSchema,
+  },
   /** Stops the guest and writes its state to a file on the host. */
   save: {
     params: z.strictObject({ file: z.string(), way: z.enum(SNAPSHOT_WAYS).optional() }),

@@ -1,9 +1,16 @@
 /** A guest that a capture answers for: realized on the recorded KVM, its dumps simulated from the table that it would be shown. */
 import type { CpuidTable } from '../../../corpora/cpuid.js';
 import { featureName } from '../../../corpora/features.js';
-import { hex32, hex64, parseHex32, parseHex64 } from '../../../corpora/hex.js';
+import { parseHex32 } from '../../../corpora/hex.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
-import { type CpuIdentity, identityFromJson, type MsrValue } from '../../../corpora/identity.js';
+import {
+  type CpuIdentity,
+  identityFromJson,
+  type MsrValue,
+  type MsrValueJson,
+  msrFromJson,
+  msrToJson,
+} from '../../../corpora/identity.js';
 import { type ObservedMsr, type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { loadVolatility } from '../../../corpora/volatility/volatility.js';
@@ -22,11 +29,21 @@ const VOLATILITY = loadVolatility();
 /** What moves with the guest. */
 export interface RecordedState {
   readonly pair: string;
-  readonly xcr0: string | null;
   /** Dumps since its boot. */
   readonly sequence: number;
+  readonly vcpus: readonly RecordedVcpu[];
+}
+
+export interface RecordedVcpu {
+  readonly xcr0: string | null;
   /** MSRs that travel: of an open pair those that the source's kernel lists, of another those of its identity, as written or as at reset. */
-  readonly msrs: readonly { readonly index: string; readonly value: string }[];
+  readonly msrs: readonly MsrValueJson[];
+}
+
+/** What a vCPU itself has set since its reset. */
+interface OwnState {
+  xcr0: bigint | null;
+  readonly written: Map<number, bigint>;
 }
 
 interface Created {
@@ -50,14 +67,14 @@ export class RecordedGuest {
   readonly identity: CpuIdentity;
   readonly #request: Params<'boot'>;
   readonly #created: Created;
-  readonly #written = new Map<number, bigint>();
-  #xcr0: bigint | null = null;
+  #own: readonly OwnState[] = [];
   #sequence = 0;
 
   private constructor(request: Params<'boot'>, identity: CpuIdentity, created: Created) {
     this.#request = request;
     this.identity = identity;
     this.#created = created;
+    this.reset();
   }
 
   /** Realizes every vCPU; the reasons where the captured host would refuse one. */
@@ -90,19 +107,22 @@ export class RecordedGuest {
 
   /** As after a reset: only what the guest itself keeps in memory would stay. */
   reset(): void {
-    this.#xcr0 = null;
+    this.#own = this.identity.vcpus.map(() => ({ xcr0: null, written: new Map() }));
     this.#sequence = 0;
-    this.#written.clear();
   }
 
   /** OSXSAVE, and all components that leaf 0xD shows. */
   setXcr0(): void {
-    const { eax, edx } = this.#tableOf(0).get(0xd, 0) ?? { eax: 0, edx: 0 };
-    if (eax !== 0) this.#xcr0 = (BigInt(edx) << 32n) | BigInt(eax);
+    for (const [i, own] of this.#own.entries()) {
+      const { eax, edx } = this.#tableOf(i).get(0xd, 0) ?? { eax: 0, edx: 0 };
+      if (eax !== 0) own.xcr0 = (BigInt(edx) << 32n) | BigInt(eax);
+    }
   }
 
-  writeMsr(index: number, value: bigint): void {
-    for (const effect of effectsOf({ index, value })) this.#written.set(effect.index, effect.value);
+  /** On one vCPU, or on all. */
+  writeMsr(msr: MsrValue, vcpu?: number): void {
+    for (const { written } of vcpu === undefined ? this.#own : this.#own.slice(vcpu, vcpu + 1))
+      for (const { index, value } of effectsOf(msr)) written.set(index, value);
   }
 
   dump(): Outcome {
@@ -124,10 +144,11 @@ export class RecordedGuest {
 
   #observe(index: number, sequence: number): VcpuObservation {
     const table = this.#tableOf(index);
+    const { xcr0 } = this.#own[index]!;
     const xsaves = ((table.get(0xd, 1)?.eax ?? 0) & XSAVES) !== 0;
     const state = {
-      ...{ ...RESET_STATE, index, sequence, xcr0: this.#xcr0, msrs: this.#msrsOf(index) },
-      cr4: (table.value(1, null, 'edx') & MCE ? CR4_MCE : 0) | (this.#xcr0 === null ? 0 : CR4_OSXSAVE),
+      ...{ ...RESET_STATE, index, sequence, xcr0, msrs: this.#msrsOf(index) },
+      cr4: (table.value(1, null, 'edx') & MCE ? CR4_MCE : 0) | (xcr0 === null ? 0 : CR4_OSXSAVE),
       xss: xsaves ? 0n : ('#GP' as const),
       ...(index === 0 ? {} : { apicBase: APIC_BASE_OF_OTHERS }),
     };
@@ -138,45 +159,50 @@ export class RecordedGuest {
   #msrsOf(vcpu: number): ObservedMsr[] {
     const own = new Map(resetMsrs(this.identity, { vcpu }).map(({ index, value }) => [index, value]));
     return this.#request.msrs.map(parseHex32).map((index) => {
-      const value = this.#written.get(index) ?? own.get(index);
+      const value = this.#own[vcpu]!.written.get(index) ?? own.get(index);
       return value === undefined ? { index, fault: '#GP' } : { index, value };
     });
   }
 
   save(listed: readonly number[]): RecordedState {
-    const msrs = isOpen(this.identity) ? readableMsrs(this.#created.vcpus[0]!, listed) : this.#travelling();
+    const open = isOpen(this.identity);
     return {
       pair: this.identity.pair,
-      xcr0: this.#xcr0 === null ? null : String(this.#xcr0),
       sequence: this.#sequence,
-      msrs: msrs.map(({ index, value }) => ({ index: hex32(index), value: hex64(value) })),
+      vcpus: this.#own.map(({ xcr0 }, vcpu) => ({
+        xcr0: xcr0 === null ? null : String(xcr0),
+        msrs: (open ? readableMsrs(this.#created.vcpus[vcpu]!, listed) : this.#travelling(vcpu)).map(msrToJson),
+      })),
     };
   }
 
-  #travelling(): MsrValue[] {
-    const reset = new Map(resetMsrs(this.identity).map(({ index, value }) => [index, value]));
-    const travels = new Set([...travellingMsrs(this.identity, []), ...this.#written.keys()]);
-    return [...travels].map((index) => ({ index, value: this.#written.get(index) ?? reset.get(index) ?? 0n }));
+  #travelling(vcpu: number): MsrValue[] {
+    const { written } = this.#own[vcpu]!;
+    const reset = new Map(resetMsrs(this.identity, { vcpu }).map(({ index, value }) => [index, value]));
+    const travels = new Set([...travellingMsrs(this.identity, []), ...written.keys()]);
+    return [...travels].map((index) => ({ index, value: written.get(index) ?? reset.get(index) ?? 0n }));
   }
 
   /** Gives a reason for each MSR that this kernel does not know, and for each that is not of this CPU, or lacks. */
-  load(state: RecordedState, step: string): Reason[] {
-    this.#xcr0 = state.xcr0 === null ? null : BigInt(state.xcr0);
-    this.#sequence = state.sequence;
-    const carried: MsrValue[] = state.msrs.map(({ index, value }) => ({
-      index: parseHex32(index),
-      value: parseHex64(value),
-    }));
+  load({ sequence, vcpus }: RecordedState, step: string): Reason[] {
+    this.#sequence = sequence;
+    return vcpus.flatMap((state, i) => this.#loadVcpu(i, state, step));
+  }
+
+  #loadVcpu(vcpu: number, { xcr0, msrs }: RecordedVcpu, step: string): Reason[] {
+    const state = this.#own[vcpu]!;
+    state.xcr0 = xcr0 === null ? null : BigInt(xcr0);
+    const carried = msrs.map(msrFromJson);
     if (isOpen(this.identity))
-      return setMsrs(this.#created.vcpus[0]!, carried, 0, step)
+      return setMsrs(this.#created.vcpus[vcpu]!, carried, vcpu, step)
         .filter(({ reason: { code } }) => code === 'msr-not-settable')
         .map(({ reason }) => reason);
-    const own = new Map(resetMsrs(this.identity).map(({ index, value }) => [index, value]));
+    const own = new Map(resetMsrs(this.identity, { vcpu }).map(({ index, value }) => [index, value]));
     for (const { index, value } of carried)
-      if (own.has(index) && own.get(index) !== value) this.#written.set(index, value);
+      if (own.has(index) && own.get(index) !== value) state.written.set(index, value);
     // What only the monitor holds travels where it was written.
     const travelling = travellingMsrs(this.identity, []);
-    const msrs = carried.filter(({ index }) => travelling.includes(index) || !own.has(index));
-    return strangeMsrs({ index: 0, msrs }, travelling, step);
+    const known = carried.filter(({ index }) => travelling.includes(index) || !own.has(index));
+    return strangeMsrs({ index: vcpu, msrs: known }, travelling, step);
   }
 }

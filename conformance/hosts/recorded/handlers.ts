@@ -3,9 +3,9 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { CpuidTable } from '../../../corpora/cpuid.js';
 import { InputError } from '../../../corpora/errors.js';
-import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
+import { msrFromJson } from '../../../corpora/identity.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { writeFileWhole } from '../../../corpora/write-file.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
@@ -80,8 +80,8 @@ export function recordedHandlers(
       else if (command !== 'dump') running().reset();
       return running().dump();
     },
-    'write-msr': ({ index, value }) => {
-      running().writeMsr(parseHex32(index), parseHex64(value));
+    'write-msr': (request) => {
+      running().writeMsr(msrFromJson(request), request.vcpu);
       return running().dump();
     },
     save: ({ file }) => ({ bytes: save(file) }),

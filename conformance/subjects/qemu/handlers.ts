@@ -1,9 +1,10 @@
 /** What an agent does with guests of a QEMU on its host: the protocol's operations, by QMP and migration streams. */
 import { readFileSync, statSync } from 'node:fs';
 import { InputError, MachineError } from '../../../corpora/errors.js';
-import { parseHex32, parseHex64 } from '../../../corpora/hex.js';
+import { parseHex32 } from '../../../corpora/hex.js';
+import { msrFromJson } from '../../../corpora/identity.js';
 import { formatCpu, parsePair } from '../../../corpora/pair.js';
-import { COMMAND } from '../../../corpora/probe-abi.js';
+import { COMMAND, encodeWrite } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
 import { inFolder } from '../../hosts/agent/made-folders.js';
 import type { Outcome, Params } from '../../hosts/agent/protocol.js';
@@ -46,12 +47,8 @@ export class QemuHandlers implements AsyncDisposable {
     return this.#running().command(Uint8Array.of(COMMAND_BYTE[command]));
   }
 
-  writeMsr({ index, value }: Params<'write-msr'>): Promise<Outcome> {
-    const bytes = Buffer.alloc(13);
-    bytes.writeUInt8(COMMAND.writeMsr, 0);
-    bytes.writeUInt32LE(parseHex32(index), 1);
-    bytes.writeBigUInt64LE(parseHex64(value), 5);
-    return this.#running().command(bytes);
+  writeMsr(request: Params<'write-msr'>): Promise<Outcome> {
+    return this.#running().command(encodeWrite(msrFromJson(request), request.vcpu));
   }
 
   /** In one of QEMU's ways; the guest of `disk` goes on, with a snapshot of its disk behind it. Throws `MachineError` with QEMU's words. */
