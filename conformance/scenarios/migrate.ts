@@ -81,10 +81,15 @@ async function* hop(
     yield { name: attemptName(name, giveUp!), outcome, like };
     return 'stayed';
   }
-  if (sent.kind !== 'sent') yield { name: `${name}-source`, outcome: sent };
+  const gaveUp = sent.kind !== 'sent';
+  if (gaveUp) {
+    yield { name: `${name}-source`, outcome: sent };
+    // The destination sees the end of the link.
+    await bridge?.[Symbol.asyncDispose]();
+  }
   yield {
     name,
-    outcome: await destination.session.agent.call('received', {}),
+    outcome: await destination.session.agent.call('received', gaveUp ? { gaveUp } : {}),
     like,
   };
   return 'moved';

@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { identityToJson } from '../../corpora/identity.js';
+import { shortFolder } from '../../corpora/short-folder.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
 import { openLocalHost } from '../hosts/local.js';
+import { cachedQemu, QEMU_RELEASES } from '../packages/qemu-trees.js';
 import { sendTo } from './send.js';
 
 void t.test(
@@ -30,3 +32,31 @@ void t.test(
     t.match(await source.agent.call('command', { command: 'dump' }), { kind: 'running' }, 'the guest is where it was');
   },
 );
+
+/** Each says otherwise of a destination that nobody connected to. */
+for (const binary of QEMU_RELEASES)
+  void t.test(
+    `QEMU ${binary}: where the source does not send, the destination waits for nothing`,
+    (await cachedQemu(binary)) ? needsKvm : { skip: `QEMU ${binary} is not in the cache` },
+    async (t) => {
+      const socket = join(shortFolder(t), 'link');
+      await using host = await openLocalHost();
+      await using source = await host.open();
+      await using destination = await host.open();
+      const pair = { machine: 'pc-q35-5.2', cpu: 'Nehalem' };
+      const request = {
+        ...{ identity: structuredClone(identityToJson(resolve(pair))) as never, msrs: [], fault: null },
+        ...{ allowAltered: true, forceFeatures: true, qemu: { binary, accel: 'tcg' as const } },
+      };
+      t.match(await source.agent.call('boot', request), { kind: 'running' });
+      await destination.agent.call('listen', { ...request, socket });
+      t.match(await source.agent.call('send', { socket: `${socket}-of-nobody` }), {
+        kind: 'refused',
+        reasons: [{ message: /connect/ }],
+      });
+      t.match(await destination.agent.call('received', { gaveUp: true }), {
+        kind: 'refused',
+        reasons: [{ message: 'QEMU: no state came: its source gave up' }],
+      });
+    },
+  );

@@ -17,7 +17,7 @@ export async function sendTo(
     return await source.agent.call('send', how);
   } catch (error) {
     if (!(error instanceof GuestAbiError)) throw error;
-    const word = await destination.agent.call('received', {}, WORD_MS).then(
+    const word = await destination.agent.call('received', { gaveUp: true }, WORD_MS).then(
       (outcome) => outcomeText(outcome),
       (other: unknown) => (other as Error).message,
     );

@@ -31,7 +31,7 @@ export function subjectHandlers(own: Handlers & Disposable = kvmHandlers()): Han
     save: (params) => (isQemus ? qemu!.save(params) : own.save(params)),
     'save-live': (params) => (isQemus ? qemu!.saveLive(params) : own['save-live'](params)),
     send: (params) => (isQemus ? qemu!.send(params) : own.send(params)),
-    received: (params) => (isQemus ? qemu!.received() : own.received(params)),
+    received: (params) => (isQemus ? qemu!.received(params) : own.received(params)),
     close: end,
     [Symbol.asyncDispose]: async () => {
       await qemu?.[Symbol.asyncDispose]();

@@ -143,19 +143,29 @@ export class QemuGuest implements AsyncDisposable {
     }
   }
 
-  /** Waits until the state is there. A reason where it did not come, or was not taken. */
-  async arrived(): Promise<Reason | null> {
+  /**
+   * Waits until the state is there. A reason where it did not come, or was not taken. Where its source `gaveUp` only what has begun to come is waited for: QEMU
+   * ends by itself as soon as it has read the end of it, and says what it did not take.
+   */
+  async arrived(gaveUp = false): Promise<Reason | null> {
     try {
       const until = performance.now() + MIGRATION_DEADLINE;
       while (performance.now() < until) {
         const { status } = (await this.#qemu.qmp.execute('query-status')) as { status: string };
         if (status !== 'inmigrate') return null;
+        if (gaveUp && !(await this.#isComing())) return failed('no state came: its source gave up');
         await sleep(10);
       }
       return failed(`no whole state within ${MIGRATION_DEADLINE} ms`);
     } catch (error) {
       return failed(this.#why(error));
     }
+  }
+
+  /** True once somebody has connected: until then it only listens, which QEMU 5.2 does not say. */
+  async #isComing(): Promise<boolean> {
+    const { status = 'setup' } = (await this.#qemu.qmp.execute('query-migrate')) as { status?: string };
+    return status !== 'setup' && status !== 'none';
   }
 
   /** A command of QEMU's human monitor; what it answers is empty where all went well. */

@@ -126,9 +126,9 @@ export class QemuHandlers implements AsyncDisposable {
     return {};
   }
 
-  async received(): Promise<Outcome> {
+  async received({ gaveUp }: Params<'received'>): Promise<Outcome> {
     const guest = this.#running();
-    const why = await guest.arrived();
+    const why = await guest.arrived(gaveUp === true);
     return why ? this.#refuse(why) : guest.goOn(DUMP);
   }
 
