@@ -102,7 +102,7 @@ function readAdjustment(pair: JsonValue, rows: Rows, left: Left): void {
       said: new Set<Register>(),
     };
     if (known.said.has(register)) {
-      // Cloud Hypervisor takes the first one; its own profiles have 23.4 EBX twice, for EAX.
+      // Cloud Hypervisor takes the first one; its skylake.json has 23.4 EBX twice.
       if (known.row[register] !== Number(value) || known.mask[register] !== Number(mask))
         left.again.push(`${rowName(at)}.${register.toUpperCase()}`);
       continue;

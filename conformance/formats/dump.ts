@@ -36,7 +36,7 @@ export interface Absent {
 export const ABSENT_ROWS = ['answered', 'none', 'zero', 'zeroed', 'host', 'open'] as const;
 export const ABSENT_MSRS = ['none', 'scanned', 'listed', 'default', 'open'] as const;
 
-/** What Firecracker's guest reads, first and last (resources/overlay/usr/local/bin: msr_reader). */
+/** What the msr_reader of Firecracker's test guests reads, first and last. */
 export const SCANNED_MSRS: readonly (readonly [number, number])[] = [
   [0x0, 0xfff],
   [0x10000, 0x10fff],
