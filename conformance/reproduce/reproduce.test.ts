@@ -152,6 +152,13 @@ void t.test('what shows otherwise is not mended, whatever was to be expected', a
   t.equal(outcomeOf(before, { ...told('identical', 'identical', ''), reasons: [] }), 'fixed');
 });
 
+void t.test('a guest that runs where none was to is a finding, as long as none was to', async (t) => {
+  const ran = (predicted: Verdict) => ({ verdict: 'identical' as const, predicted, reasons: [] });
+  t.equal(outcomeOf(ran('refused'), ran('refused')), 'same');
+  t.equal(outcomeOf(ran('refused'), ran('identical')), 'fixed');
+  t.equal(outcomeOf({ ...ran('identical'), verdict: 'changed' }, ran('refused')), 'different');
+});
+
 void t.test('smaller cells: fewer vCPUs, a shorter life, never the cell itself', async (t) => {
   const sizes = smaller({ smp: '8c4t2', hosts: ['a', 'b'], scenario: 'migrate' });
   t.same(

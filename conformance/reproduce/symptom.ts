@@ -16,8 +16,9 @@ const fieldOf = ({ code, leaf, subleaf, register, bit, msr, contract, guest }: R
 export type Outcome = 'same' | 'different' | 'fixed' | 'cannot-tell';
 
 export function outcomeOf(before: Told, now: Told): Outcome {
-  if (symptomOf(before) === symptomOf(now)) return 'same';
-  if (now.verdict === 'identical') return 'fixed';
+  // What was not predicted is a finding, and as a prediction come true it is none any more.
+  if (symptomOf(before) === symptomOf(now) && isBreak(before) === isBreak(now)) return 'same';
+  if (now.verdict === 'identical' && !isBreak(now)) return 'fixed';
   // A change that was to be expected is one all the same.
   if (isBreak(now)) return 'different';
   return now.verdict === 'refused' || now.verdict === 'skipped' ? 'cannot-tell' : 'fixed';
