@@ -197,7 +197,8 @@ export class GuestLife implements AsyncDisposable {
       const how = { socket: bridge?.path ?? socket, ...(giveUp && { giveUp }) };
       const sent = await sendTo(session, source.session, how);
       if (sent.kind === 'stayed') {
-        this.#takeUnchanged(giveUp!, await this.#agent.call('command', { command: 'dump' }));
+        if (!giveUp) throw new UnexpectedStep('the source gave the migration up, unasked');
+        this.#takeUnchanged(giveUp, await this.#agent.call('command', { command: 'dump' }));
         return;
       }
       const outcome = sent.kind === 'sent' ? await session.agent.call('received', {}) : sent;

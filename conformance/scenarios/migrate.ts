@@ -47,6 +47,9 @@ export async function* migrate(stage: Stage): AsyncGenerator<Step> {
 const GIVEN_UP = ['cancelled', 'cut'] as const;
 type GiveUp = (typeof GIVEN_UP)[number];
 
+/** A guest that did not move showed nothing of the move. */
+const GIVEN_UP_UNASKED = { kind: 'crashed', message: 'the source gave the migration up, unasked' } as const;
+
 interface Hop {
   readonly name: string;
   /** The step of the guest's last dump. */
@@ -76,14 +79,14 @@ async function* hop(
     socket: bridge?.path ?? socket,
     ...(giveUp && { giveUp }),
   });
-  if (sent.kind === 'stayed') {
+  if (sent.kind === 'stayed' && giveUp) {
     const outcome = await source.session.agent.call('command', { command: 'dump' });
-    yield { name: attemptName(name, giveUp!), outcome, like };
+    yield { name: attemptName(name, giveUp), outcome, like };
     return 'stayed';
   }
   const gaveUp = sent.kind !== 'sent';
   if (gaveUp) {
-    yield { name: `${name}-source`, outcome: sent };
+    yield { name: `${name}-source`, outcome: sent.kind === 'stayed' ? GIVEN_UP_UNASKED : sent };
     // The destination sees the end of the link.
     await bridge?.[Symbol.asyncDispose]();
   }
