@@ -34,6 +34,8 @@ void t.test('a shard that is missing is named, and the whole is not complete', a
   t.match(checksOf(half).checks.at(-1), { outcome: 'failed', summary: /Shard 2 of 2 is missing/ });
   t.match(parseLog(logText(half), 'half'), { shards: ['1/2'], complete: false });
   t.ok(mergeLogs(named(part('1/2', A), logOf([A, B]))).complete, 'a whole log is whole');
+  const beside = mergeLogs(named(part('1/2', A), logOf([B])));
+  t.match(beside, { shards: ['1/2'], complete: false }, 'a log of other cells stands for no part');
   t.throws(() => mergeLogs(named(part('1/2', A), part('2/3', B))), /parts 1\/2 and 2\/3 are not of one whole/);
   for (const bad of ['0/2', '3/2', '1/99999', 'x'])
     t.throws(() => parseLog(logText({ ...half, shards: [bad] }), 'x'), /x:1: .*is no part '1\/2'/, bad);

@@ -58,11 +58,17 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
   };
 }
 
-/** A log of all cells beside parts makes the whole of all cells. */
+/** A log that is no part and has every cell of the parts makes them whole. One of other cells says nothing of a part that is missing. */
 function partsOf(logs: readonly NamedLog[]): { readonly shards?: readonly string[]; readonly complete: boolean } {
   const ended = logs.every(({ log }) => log.complete);
-  if (!logs.every(({ log }) => log.shards)) return { complete: ended };
-  const shards = [...new Set(logs.flatMap(({ log }) => log.shards!))].sort(byNumber);
+  const [parts, others] = [true, false].map((is) => logs.filter(({ log }) => (log.shards !== undefined) === is));
+  const cells = parts!.flatMap(({ log }) => log.cells.map(cellKey));
+  const isWhole = ({ log }: NamedLog): boolean => {
+    const own = new Set(log.cells.map(cellKey));
+    return cells.every((key) => own.has(key));
+  };
+  if (parts!.length === 0 || others!.some(isWhole)) return { complete: ended };
+  const shards = [...new Set(parts!.flatMap(({ log }) => log.shards!))].sort(byNumber);
   return { shards, complete: ended && missingShards({ shards }).length === 0 };
 }
 
