@@ -85,8 +85,10 @@ void t.test("a machine type of one's own: not frozen, differences that nothing e
   const file = join(repository.root, 'kept.json');
   writeFileSync(file, own.stdout);
   repository.edit('cpu-models/intel/Nehalem.json', '"stepping": 3', '"stepping": 4');
+  repository.put('msr-contracts/Nehalem.json', `${repository.read('msr-contracts/Nehalem.json')}\n`);
   const later = await qualify('--check', file, ...corpora);
   t.equal(later.code, 1);
+  t.match(later.stdout, /msr-contracts\/Nehalem\.json is not as it was signed off/);
   t.match(later.stdout, /cpu-models\/intel\/Nehalem\.json is not as it was signed off/);
 
   repository.reset();

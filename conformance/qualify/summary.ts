@@ -70,7 +70,7 @@ function corporaDigests(machine: string, predecessor: string | null, definitions
     ...['machine-types/index.json', 'machine-types/deviations.json'],
     ...[...machines].map((name) => `machine-types/${name}.json`),
     ...Object.values(models).map((file) => `cpu-models/${file}`),
-    ...definitions.contractNames().map((name) => `contracts/${name}.json`),
+    ...definitions.contractNames().flatMap((name) => [`contracts/${name}.json`, `msr-contracts/${name}.json`]),
   ];
   const files = paths.sort().flatMap((path) => {
     const file = definitions.fileOf(path);
