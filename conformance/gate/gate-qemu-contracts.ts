@@ -27,7 +27,7 @@ export async function gateContracts(
     listModels(machine, definitions)
       .map(({ name: cpu }) => ({ machine, cpu }))
       .filter(({ cpu }) => wanted({ machine, model: cpu }))
-      .filter(({ cpu }) => contractOf(`${machine}/${cpu}`, '1', definitions) !== null),
+      .filter(({ cpu }) => contractOf(`${machine}/${cpu}`, '1', definitions) !== undefined),
   );
   const isThere = ({ machine, cpu }: QemuPair): boolean => machines.has(machine) && models.has(cpu);
   const pairs = frozen.filter(isThere);

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { emptyContract } from '../../../corpora/contracts.js';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { shortFolder } from '../../../corpora/short-folder.js';
 import { parseSmp } from '../../../corpora/smp.js';
@@ -115,7 +116,10 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const)
 void t.test('freeze and gate: contracts against a binary of the user', needs('11.1'), async (t) => {
   const launcher = trees.get('11.1')!;
   const exports = Object.entries(launcher.env).map(([name, value]) => `export ${name}='${value}'; `);
-  const binary = standIn(t.testdir({ abi: {} }), `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`).name;
+  const binary = standIn(
+    t.testdir({ abi: {}, unfrozen: { contracts: { 'qemu64.json': JSON.stringify(emptyContract('qemu64')) } } }),
+    `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`,
+  ).name;
   const gate = ['gate', '--corpora', join(dirname(binary), 'abi'), '--head', `qemu:${binary}`];
   const holds = await runCli([...gate, '--machine', 'pc-*-11.1', '--cpu', 'Nehalem', '--cpu', 'qemu64']);
   t.match(holds.stdout, /Holds: 4 released pairs unchanged, 0 broken/);
@@ -124,6 +128,10 @@ void t.test('freeze and gate: contracts against a binary of the user', needs('11
   t.match(broken.stdout, /CPUID 80000008\.EAX\[2\]: contract 0x00000020, guest 0x00000024/);
   t.match(broken.stdout, /BROKEN: 1 released pairs unchanged, 1 broken/);
   t.equal(broken.code, 1);
+  const of = ['--corpora', join(dirname(binary), 'unfrozen'), '--machine', 'pc-q35-11.1', '--cpu', 'qemu64'];
+  const unfrozen = await runCli([...gate, ...of]);
+  t.match(unfrozen.stdout, /Nothing compared: 0 released pairs unchanged/, 'what is not frozen is no released pair');
+  t.equal(unfrozen.code, 3);
   const none = await runCli(['freeze', '--from', `qemu:${binary}`, '--machine', 'pc-*-99.1', '--out', t.testdirName]);
   t.match(none.stderr, /unknown machine type 'pc-\*-99\.1'/);
   t.equal(none.code, 2);
