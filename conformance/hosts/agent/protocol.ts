@@ -194,8 +194,7 @@ export const OPERATIONS = {
   },
   /** Listens on a unix socket; answers at once. The guest that arrives is had by `received`. */
   listen: { params: z.strictObject({ ...realize, socket: z.string() }), result: z.strictObject({}) },
-  /** Waits for the guest that `listen` took, and lets it dump. */
-  /** `gaveUp` where the source did not send: a QEMU then waits for nothing that has not begun to come. */
+  /** Waits for the guest that `listen` took, and lets it dump. `gaveUp` where the source did not send: a QEMU then waits for nothing that has not begun to come. */
   received: { params: z.strictObject({ gaveUp: z.literal(true).optional() }), result: outcomeSchema },
   /** The bytes of a file on the host, gzip in base64 (a snapshot is mostly zeros); for hosts that share no file system. */
   fetch: { params: z.strictObject({ file: z.string() }), result: z.strictObject({ gzip: z.string() }) },
