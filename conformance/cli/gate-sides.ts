@@ -1,5 +1,6 @@
 /** What `--base` and `--head` of `gate` name, and the gate for each two of them. */
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { InputError, unknownName } from '../../corpora/errors.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import type { CheckFormat } from '../../reports/reporters.js';
@@ -140,10 +141,18 @@ async function qemuLog(base: QemuLauncher, head: QemuLauncher, { log, resume }: 
   if (log === undefined && resume === undefined) return null;
   const { LogWriter } = await import('../run/log-writer.js');
   const { tcgHost } = await import('../subjects/qemu/tcg-host.js');
-  const run = { base: `qemu:${base.name} ${base.version}`, head: `qemu:${head.name} ${head.version}` };
+  const run = { base: builtName(base), head: builtName(head) };
   const writer = resume === undefined ? LogWriter.create(run, log) : LogWriter.resume(run, resume);
   writer.host(tcgHost().summary);
   return writer;
+}
+
+/** A binary that was built anew has its old name and mostly its old version: by its content it is another. */
+function builtName({ name, version }: QemuLauncher): string {
+  const content = name.includes('/')
+    ? ` ${createHash('sha256').update(readFileSync(name)).digest('hex').slice(0, 12)}`
+    : '';
+  return `qemu:${name} ${version}${content}`;
 }
 
 /** A release that we know how to get (`7.2`), or a binary. */

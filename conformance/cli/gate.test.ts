@@ -118,6 +118,9 @@ void t.test('a Firecracker template: every open bit in which the hosts differ', 
   const pinned = await runCli(['gate', '--head', `firecracker:${file}`, ...hosts]);
   t.notMatch(pinned.stdout, /CPUID 8000000A\.EDX/);
   put(row('0x29', '0x0', 'eax', '0b1'));
+  const twice = [...hosts.slice(0, 2), ...hosts.slice(0, 2)];
+  const itself = await runCli(['gate', '--head', `firecracker:${file}`, ...twice]);
+  t.match(itself, { code: 2, stdout: '', stderr: /give two --host or more, each another/ });
   const lacking = await runCli(['gate', '--head', `firecracker:${file}`, ...hosts, '-v']);
   t.match(lacking.stdout, /CPUID 29: the template modifies it, and recorded:EPYC\S+ does not have it/);
   const capable = { kvm_capabilities: ['!56'], cpuid_modifiers: [], msr_modifiers: [] };

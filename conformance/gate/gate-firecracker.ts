@@ -18,10 +18,15 @@ export function gateTemplate(file: string, text: string, hosts: readonly NamedHo
   const { dump, losses } = firecrackerTemplate.parse(text);
   const cpu = dump.cpus[0];
   if (!cpu) throw new InputError('malformed-input', `${file}: a template without modifiers`, { given: file });
-  if (hosts.length < 2)
-    throw new InputError('few-hosts', `a template is held to the hosts of a fleet: give --host twice or more`, {
-      given: hosts.map(({ id }) => id).join(' '),
-    });
+  // A host that is given twice differs from itself in nothing.
+  if (new Set(hosts.map(({ id }) => id)).size < 2)
+    throw new InputError(
+      'few-hosts',
+      `a template is held to the hosts of a fleet: give two --host or more, each another`,
+      {
+        given: hosts.map(({ id }) => id).join(' '),
+      },
+    );
   const template = new Template(cpu);
   const places = placesOf(hosts);
   const open = [

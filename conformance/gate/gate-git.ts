@@ -9,7 +9,7 @@ import { compareDefinitions, type PairFilter } from './compare-definitions.js';
 import { compatLines } from './compat-fix.js';
 import { findingsOf } from './findings.js';
 import { type Fix, fixOf } from './fix.js';
-import { gitBase } from './git-base.js';
+import { type GitBase, gitBase } from './git-base.js';
 import { patchOf } from './patch.js';
 import { type PairName, ResolvedPairs } from './resolved.js';
 import { type GateResult, RELEASED_PAIRS } from './result.js';
@@ -67,6 +67,7 @@ export function gateAgainstGit({ ref, corpora, wanted = () => true }: GitGateOpt
         added: compared.added.length,
       },
       notes: [
+        ...(ref === undefined ? uneditedNotes(copies, folders) : []),
         ...unfrozenNotes(compared.added, head),
         ...(own ? dictionaryNotes(editedFiles(folders[0]!, copies.folders[0]!, DICTIONARIES)) : []),
         ...(fix ? leftNotes(fix) : []),
@@ -93,6 +94,15 @@ function editedFiles(folder: string, before: string, parts: readonly string[]): 
       const old = join(before, path);
       return !existsSync(old) || !readFileSync(old).equals(readFileSync(join(folder, path)));
     });
+}
+
+/** Where nobody named a base, on the trunk itself say, it may be what the worktree holds: all is unchanged then, and nothing is shown. */
+function uneditedNotes({ name, folders: before }: GitBase, folders: readonly string[]): string[] {
+  const isEdited = (one: string, other: string): boolean => editedFiles(one, other, DEFINITIONS).length > 0;
+  if (folders.some((folder, i) => isEdited(folder, before[i]!) || isEdited(before[i]!, folder))) return [];
+  return [
+    `no definition or contract is edited since ${name}: it was compared with itself; --base names another commit`,
+  ];
 }
 
 /** Both sides are resolved by this program with its own dictionaries. */

@@ -56,6 +56,15 @@ void t.test("Nehalem's level: broken by name, and the compat property mends it",
   t.match(repository.git('status', '--short'), /machine-types\/pc-i440fx-11\.1\.json/, 'a file that they did not have');
 });
 
+void t.test('a base that nobody named and that is what the worktree holds: said, for nothing was shown', async (t) => {
+  const own = () =>
+    gateAgainstGit({ ref: undefined, corpora: [repository.corpora], wanted: ({ model }) => model === 'Penryn' });
+  const itself = /no definition or contract is edited since git:\w+ \(HEAD\): it was compared with itself/;
+  t.match(own().result.notes, [itself]);
+  repository.edit('cpu-models/intel/Penryn.json', '"stepping": 3', '"stepping": 4');
+  t.notMatch(own().result.notes.join(), itself);
+});
+
 void t.test('tsc-deadline added to a model', async (t) => {
   repository.edit('cpu-models/intel/Penryn.json', '"tsc": true,', '"tsc": true,\n    "tsc-deadline": true,');
   const broken = gate('Penryn');

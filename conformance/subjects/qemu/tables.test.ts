@@ -81,6 +81,25 @@ void t.test('gate: two QEMUs with a log, which is gone on with', needs('7.2', '1
   t.match(other.stderr, /was run with --base qemu:7\.2/);
 });
 
+void t.test(
+  'gate: a binary that was built anew is another, though its name and version stayed',
+  needs('7.2', '10.0'),
+  async (t) => {
+    const launcher = trees.get('10.0')!;
+    const exports = Object.entries(launcher.env).map(([name, value]) => `export ${name}='${value}'; `);
+    const script = `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`;
+    const folder = t.testdir();
+    const head = `qemu:${standIn(folder, script).name}`;
+    const log = join(folder, 'gate.jsonl');
+    const pair = ['--machine', 'pc-i440fx-2.4', '--cpu', 'qemu64'];
+    const gate = (...args: string[]) => runCli(['gate', '--base', 'qemu:7.2', '--head', head, ...pair, ...args]);
+    t.equal((await gate('--log', log)).code, 0);
+    t.match(await gate('--resume', log), { code: 0, stdout: /1 pairs were in the log/ });
+    standIn(folder, `${script} # rebuilt`);
+    t.match(await gate('--resume', log), { code: 2, stdout: '', stderr: /gate\.jsonl was run with --base qemu:7\.2/ });
+  },
+);
+
 void t.test('gate: what a release has not any more is counted and named', needs('10.0', '11.1'), async (t) => {
   const gate = ['gate', '--base', 'qemu:10.0', '--head', 'qemu:11.1', '--cpu', 'n270', '--machine'];
   const gone = await runCli([...gate, 'pc-i440fx-2.*']);
