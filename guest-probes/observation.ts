@@ -57,6 +57,12 @@ export function decodeRecord(bytes: Uint8Array): ProbeRecord {
   };
 }
 
+/** Of a record whose guest swept all of CPUID. Throws as `decodeRecord`: of what was not read no comparison says anything. */
+export function wholeObservation({ observation, cpuidCapped }: ProbeRecord): VcpuObservation {
+  if (cpuidCapped) throw refuse('the CPUID sweep was cut short: a maximum is absurd');
+  return observation;
+}
+
 function take(sections: Map<number, DataView>, type: number): DataView {
   const section = sections.get(type);
   if (!section) throw refuse(`section ${type} is missing`);

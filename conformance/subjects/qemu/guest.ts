@@ -7,6 +7,7 @@ import { MachineError } from '../../../corpora/errors.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
+import { wholeObservation } from '../../../guest-probes/observation.js';
 import { RecordAssembler } from '../../../guest-probes/record-assembler.js';
 import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import type { Outcome } from '../../hosts/agent/protocol.js';
@@ -52,7 +53,7 @@ export class QemuGuest implements AsyncDisposable {
     const assembler = new RecordAssembler();
     probe.on('data', (chunk) => {
       try {
-        this.#records.push(...assembler.push(chunk).map(({ observation }) => observation));
+        this.#records.push(...assembler.push(chunk).map(wholeObservation));
       } catch (error) {
         this.#broken = (error as Error).message;
       }

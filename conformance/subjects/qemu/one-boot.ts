@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { VcpuObservation } from '../../../corpora/observation.js';
+import { wholeObservation } from '../../../guest-probes/observation.js';
 import { RecordAssembler } from '../../../guest-probes/record-assembler.js';
 import { endsWithUs } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
@@ -79,7 +80,7 @@ function recordsOf(
     };
     child.stdout!.on('data', (chunk: Buffer) => {
       try {
-        seen.push(...assembler.push(chunk).map(({ observation }) => observation));
+        seen.push(...assembler.push(chunk).map(wholeObservation));
       } catch (error) {
         end((error as Error).message);
       }

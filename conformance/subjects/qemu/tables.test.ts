@@ -165,6 +165,15 @@ void t.test('coreduo changes between 7.2 and 10.0', needs('7.2', '10.0'), async 
   }
 });
 
+void t.test('a sweep that an absurd maximum cuts short is compared with nothing', needs('11.1'), async (t) => {
+  const launcher = trees.get('11.1')!;
+  const pairs = [{ machine: 'pc-q35-11.1', cpu: 'qemu64,level=5000' }];
+  for await (const { verdict, reasons } of compareQemus(launcher, launcher, pairs)) {
+    t.equal(verdict, 'skipped');
+    t.match(reasons, [{ message: /the CPUID sweep was cut short/ }]);
+  }
+});
+
 void t.test('a comparison can be stopped', needs('11.1'), async (t) => {
   const stop = new AbortController();
   const pairs = MODELS.map((cpu) => ({ machine: 'pc-q35-5.2', cpu }));
