@@ -13,8 +13,7 @@ import type { HostSummary, LoggedCell, ResultLog } from '../../reports/result-lo
 import { formatCapture } from '../hosts/capture-file.js';
 import type { Host } from '../hosts/host.js';
 import { type RunOptions, runCell } from '../run/runner.js';
-import { PLAYS } from '../scenarios/index.js';
-import type { Step } from '../scenarios/scenario.js';
+import type { Play, Step } from '../scenarios/scenario.js';
 import { PACKAGE_VERSION } from '../version.js';
 import { BUNDLE_SCHEMA, type BundleFiles, type CellBundle, digestOf } from './bundle.js';
 import { bundleReport } from './bundle-report.js';
@@ -83,11 +82,11 @@ async function runAgain(cell: LoggedCell, hosts: readonly Host[], source: Bundle
   const symptom = symptomOf(cell);
   const run = async ({ smp, hosts: path, scenario }: Size<Host>) => {
     const steps: Step[] = [];
-    const play = recording(source.options.play ?? PLAYS[scenario], steps);
+    const around = (play: Play): Play => recording(play, steps);
     const identity = source.resolve(smp);
     const { result } = await runCell(
       { identity, smp, hosts: path, scenario },
-      { ...source.options, definitions: source.definitions, play },
+      { ...source.options, definitions: source.definitions, around },
     );
     return { result, steps };
   };

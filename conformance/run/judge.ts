@@ -44,12 +44,13 @@ const HOST_CANNOT = new Set(['userfaultfd-missing', 'temporary-folder-too-long']
 
 type Running = Extract<Outcome, { kind: 'running' }>;
 
-/** Plays a scenario to its end, or to the first step that does not keep the contract. */
+/** Plays a scenario to its end, or to the first step that does not keep the contract. `due`: the steps without which the end came early. */
 export async function judge(
   steps: AsyncIterable<Step>,
   contract: Expectation,
   msrs: MsrExpectation = NO_MSRS,
   answerer: CpuidAnswerer = 'kvm',
+  due: readonly string[] = [],
 ): Promise<Judgement> {
   const life = new Life(contract, msrs, answerer);
   try {
@@ -60,7 +61,7 @@ export async function judge(
   } catch (error) {
     return life.failed(error);
   }
-  return life.end();
+  return life.end(due);
 }
 
 /** What is known of one guest's life so far. */
@@ -107,7 +108,13 @@ export class Life {
     return this.#judgement(like?.sameBoot && differences.every(isOfState) ? 'dropped' : 'changed', differences);
   }
 
-  end(): Judgement {
+  /** A life of which a dump is missing says nothing of what would have come. */
+  end(due: readonly string[] = []): Judgement {
+    const missing = due.find((name) => !this.#dumps.has(name));
+    if (missing !== undefined) {
+      const message = `the life ended after step '${this.#step}', where '${missing}' was to come`;
+      return this.#judgement('crashed', [failure('crashed', missing, message)]);
+    }
     if (this.#dumps.size === 0) throw new Error('a scenario without steps proves nothing');
     return this.#altered.length > 0 ? this.#judgement('altered', this.#altered) : this.#judgement('identical', []);
   }

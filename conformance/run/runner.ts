@@ -9,12 +9,13 @@ import { removeFolder } from '../ends-with-us.js';
 import type { Fault } from '../hosts/agent/faults.js';
 import { guestCanXgetbv } from '../hosts/summary.js';
 import { msrExpectation } from '../probe-msrs.js';
+import { DUE } from '../scenarios/due.js';
 import { PLAYS } from '../scenarios/index.js';
-import type { Play } from '../scenarios/scenario.js';
+import type { Play, Stage } from '../scenarios/scenario.js';
 import { asFirstEmulator } from '../subjects/qemu/across.js';
 import { type QemuExpectation, qemuExpectation } from '../subjects/qemu/expectation.js';
 import { takesOsxsave } from '../subjects/qemu/on-qemu.js';
-import { QEMU_PLAYS } from '../subjects/qemu/plays.js';
+import { QEMU_DUE, QEMU_PLAYS } from '../subjects/qemu/plays.js';
 import { type Cell, cellName, subjectOf } from './cell.js';
 import { makeCellFolder } from './cell-folder.js';
 import { expectationOf, hasApic, hasXsave } from './expectation.js';
@@ -34,8 +35,10 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** A kernel fault to plant, for the control. */
   readonly fault?: Fault;
-  /** Another life than the scenario's, for mutants. */
+  /** Another life than the scenario's, for mutants and recorded steps: of any length. */
   readonly play?: Play;
+  /** Something put around the life: what comes through it is judged. */
+  readonly around?: (play: Play) => Play;
 }
 
 /** One result with what the guest saw. */
@@ -103,8 +106,7 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
   // Most lives need no file: their folder is made when they first ask for it.
   let folder: string | null = null;
   try {
-    const play = options.play ?? (subject ? QEMU_PLAYS : PLAYS)[cell.scenario];
-    const played = play({
+    const stage: Stage = {
       hosts: cell.hosts,
       get folder() {
         folder ??= makeCellFolder();
@@ -120,12 +122,15 @@ export async function runCell(cell: Cell, options: RunOptions): Promise<CellEnd>
         msrs: msrs.asked.map(hex32),
         fault: options.fault ?? null,
       },
-    });
+    };
+    const play = options.play ?? (subject ? QEMU_PLAYS : PLAYS)[cell.scenario];
+    const due = options.play ? [] : (subject ? QEMU_DUE : DUE)[cell.scenario](stage);
+    const played = (options.around?.(play) ?? play)(stage);
     const steps = subject ? asFirstEmulator(played, cell.identity, cell.hosts) : played;
     const judgement: Judgement =
       broken.length > 0 && !options.runBroken
         ? { verdict: 'changed', reasons: broken, forced: [], seen: [] }
-        : await judge(steps, vcpus, msrs, subject?.accel);
+        : await judge(steps, vcpus, msrs, subject?.accel, due);
     return {
       judgement,
       result: resultOf(cell, judgement, evidence, options, performance.now() - started),

@@ -14,5 +14,8 @@ export async function* bootSteps(agent: AgentClient, stage: Stage): AsyncGenerat
     yield { name: 'xcr0', outcome: await agent.call('command', { command: 'dump-xcr0' }), after: 'boot' };
 }
 
+/** Their names. */
+export const bootStepNames = (stage: Stage): readonly string[] => (stage.xgetbv ? ['boot', 'xcr0'] : ['boot']);
+
 /** The name of the last of them: what a guest that moves must show again. */
-export const lastBootStep = (stage: Stage): string => (stage.xgetbv ? 'xcr0' : 'boot');
+export const lastBootStep = (stage: Stage): string => bootStepNames(stage).at(-1)!;

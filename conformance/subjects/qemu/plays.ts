@@ -4,16 +4,29 @@ import { GuestAbiError } from '../../../corpora/errors.js';
 import { reason } from '../../../corpora/verdict.js';
 import { SNAPSHOT_WAYS, type SnapshotWay } from '../../hosts/agent/protocol.js';
 import type { AgentSession } from '../../hosts/host.js';
-import { bootSteps, lastBootStep } from '../../scenarios/boot.js';
+import { bootStepNames, bootSteps, lastBootStep } from '../../scenarios/boot.js';
+import { DUE } from '../../scenarios/due.js';
 import { PLAYS } from '../../scenarios/index.js';
 import { reset } from '../../scenarios/reset.js';
 import type { Plays, Stage, Step } from '../../scenarios/scenario.js';
 
 export const QEMU_PLAYS: Plays = { ...PLAYS, reset: resetOfBoard, 'snapshot-restore': snapshotRestore };
 
+/** What their lives show at least. */
+export const QEMU_DUE: typeof DUE = {
+  ...DUE,
+  reset: (stage) => (isMicrovm(stage) ? [...bootStepNames(stage), 'triple-fault'] : DUE.reset(stage)),
+  'snapshot-restore': (stage) =>
+    SNAPSHOT_WAYS.flatMap((way) =>
+      [...bootStepNames(stage), way === 'disk' ? 'after' : 'restore'].map((name) => `${way}-${name}`),
+    ),
+};
+
+const isMicrovm = ({ request }: Stage): boolean => request.identity.machine.startsWith('microvm');
+
 /** microvm has no reset ports and no INIT that firmware takes for a reset: only the triple fault. */
 async function* resetOfBoard(stage: Stage): AsyncGenerator<Step> {
-  if (!stage.request.identity.machine.startsWith('microvm')) return yield* reset(stage);
+  if (!isMicrovm(stage)) return yield* reset(stage);
   await using session = await stage.hosts[0]!.warm();
   yield* bootSteps(session.agent, stage);
   yield {
