@@ -6,6 +6,7 @@ import {
   aboutHost,
   cellKey,
   type HostSummary,
+  isOfSameDefinitions,
   LOG_SCHEMA,
   type LoggedCell,
   type LogLine,
@@ -22,7 +23,8 @@ export interface NamedLog {
 
 /**
  * One log of all cells, in the order given. Throws `InputError` `logs-differ` where they were not written by one version with one set
- * of options on the same hosts, or hold one cell with two results.
+ * of options and definitions on the same hosts, or hold one cell with two results. Cells of one guest tell definitions apart: of pairs that only
+ * one log has, nothing is known.
  */
 export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
   const [first, ...others] = logs;
@@ -30,6 +32,7 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
   for (const other of others) refuseOthers(first, other);
   const hosts = new Map<string, { readonly from: string; readonly host: HostSummary }>();
   const cells = new Map<string, { readonly from: string; readonly cell: LoggedCell }>();
+  const guests = new Map<string, { readonly from: string; readonly cell: LoggedCell }>();
   for (const { name, log } of logs) {
     for (const host of log.hosts) {
       const before = hosts.get(host.id);
@@ -46,6 +49,14 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
           `${before.from} and ${name}: ${titleOf(cell)} is ${verdictText(before.cell)} in one and ${verdictText(cell)} in the other`,
         );
       if (!before) cells.set(cellKey(cell), { from: name, cell });
+      if (!cell.life?.expected.length) continue;
+      const guest = guestKey(cell, log);
+      const same = guests.get(guest);
+      if (same && !isOfSameDefinitions(same.cell, cell))
+        throw differ(
+          `${same.from} and ${name}: ${titleOf(cell)} was run with other definitions or contracts than ${titleOf(same.cell)}`,
+        );
+      if (!same) guests.set(guest, { from: name, cell });
     }
   }
   return {
@@ -57,6 +68,14 @@ export function mergeLogs(logs: readonly NamedLog[]): ResultLog {
     ...partsOf(logs),
   };
 }
+
+/** What a cell's guest follows from, beside definitions: its first host and what runs it there; where features may be forced, every host of the path. */
+const guestKey = ({ pair, smp, subject, hosts }: LoggedCell, { options }: ResultLog): string =>
+  JSON.stringify([
+    pair,
+    smp,
+    ...(options?.forceFeatures === false ? [subject.split(' > ')[0], hosts[0]] : [subject, hosts]),
+  ]);
 
 /** A log that is no part and has every cell of the parts makes them whole. One of other cells says nothing of a part that is missing. */
 function partsOf(logs: readonly NamedLog[]): { readonly shards?: readonly string[]; readonly complete: boolean } {

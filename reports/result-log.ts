@@ -1,4 +1,5 @@
 /** The result log: versioned JSON lines, written as results come; every report is made from it. */
+import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../corpora/errors.js';
 import { type CellResult, isUnexpected, VERDICTS, type Verdict } from '../corpora/verdict.js';
 import { checkLine } from './checked-line.js';
@@ -74,6 +75,15 @@ export type CellKey = Pick<CellResult, 'pair' | 'smp' | 'subject' | 'hosts' | 's
 
 export const cellKey = ({ pair, smp, subject, hosts, scenario }: CellKey): string =>
   JSON.stringify([pair, smp, subject, hosts, scenario]);
+
+/** False where two results are of other definitions or contracts: their guests had to show, or were given, another CPU. True where one could not be run. */
+export const isOfSameDefinitions = (a: Held, b: Held): boolean =>
+  [a, b].some(({ life }) => !life?.expected.length) ||
+  (isDeepStrictEqual(a.life!.expected, b.life!.expected) && isOfBroken(a) === isOfBroken(b));
+
+type Held = Pick<LoggedCell, 'reasons'> & { readonly life?: Pick<LoggedLife, 'expected'> };
+
+const isOfBroken = ({ reasons }: Held): boolean => reasons.some(({ code }) => code.startsWith('definition-'));
 
 /** Counts over cells. Recorded cells are counted in `recorded` only, other forced ones in `forced` only. */
 export interface Totals {

@@ -1,8 +1,7 @@
 /** Are the results of a log that is gone on with those of today's definitions? What was held to another CPU says nothing of this one. */
-import { isDeepStrictEqual } from 'node:util';
 import { InputError } from '../../corpora/errors.js';
 import { digestOf, logLife } from '../../reports/logged-life.js';
-import { cellKey, type LoggedCell } from '../../reports/result-log.js';
+import { cellKey, isOfSameDefinitions, type LoggedCell } from '../../reports/result-log.js';
 import { type Cell, cellName, keyOf } from './cell.js';
 import { isTime } from './log-writer.js';
 import { expectedOf, lifeOf, type RunOptions } from './runner.js';
@@ -17,12 +16,10 @@ export function refuseOtherDefinitions(
   const logged = new Map(done.map((cell) => [cellKey(cell), cell]));
   for (const cell of cells) {
     const before = logged.get(cellKey(keyOf(cell)));
-    // A cell that could not be run is of any definitions.
     if (!before?.life?.expected.length) continue;
     const expectation = expectedOf(cell, options);
     const { expected } = logLife(lifeOf(expectation, []), digestOf, isTime);
-    const wasBroken = before.reasons.some(({ code }) => code.startsWith('definition-'));
-    if (isDeepStrictEqual(before.life.expected, expected) && wasBroken === expectation.broken.length > 0) continue;
+    if (isOfSameDefinitions(before, { life: { expected }, reasons: expectation.broken })) continue;
     throw new InputError(
       'log-of-other-definitions',
       `${file}: ${cellName(cell)} was run with other definitions or contracts than today's: begin a new log`,
