@@ -104,7 +104,8 @@ for (const [what, ask] of AMID)
       await until(() => runs() && (what === 'boot' || existsSync(file)));
       t.ok(runs(), 'its QEMU was there');
       child.kill('SIGKILL');
-      await t.rejects(answer, { code: 'agent-gone' });
+      // A save may have been answered just before.
+      await answer.catch((error: unknown) => t.match(error, { code: 'agent-gone' }));
       await until(() => processesMarked(mark).length === 0 && readdirSync(temporary).length === 0);
       t.same(processesMarked(mark), []);
       t.same(readdirSync(temporary), []);
