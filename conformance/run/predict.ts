@@ -15,6 +15,7 @@ import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
 import { releaseHasModel } from '../../reference-vmm/cpu-model/resolve.js';
 import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
 import { vcpuLimitReasons } from '../../reference-vmm/vcpu-limits.js';
+import type { Host } from '../hosts/host.js';
 import { msrBlockers } from '../hosts/questions/blockers.js';
 import { expectedAnswer } from '../oracle/expected-cpuid.js';
 import type { SubjectOnHost } from '../subjects/qemu/on-qemu.js';
@@ -30,40 +31,59 @@ export interface PredictOptions {
 export interface Prediction {
   readonly verdict: Verdict;
   readonly reasons: readonly Reason[];
+  /** Why each host of the path refuses the guest, in its order: none where it takes it. */
+  readonly refusals: readonly (readonly Reason[])[];
 }
+
+type Predicted = Pick<Cell, 'identity' | 'hosts'> & Partial<Pick<Cell, 'scenario'>>;
 
 /**
  * `refused` where a host of the path lacks a bit or adds one, or does not know an MSR that travels; where additions are allowed `altered`,
  * or `changed` where not all hosts of the path make the same of the table; else `identical`.
  */
-export function predict(
-  cell: Pick<Cell, 'identity' | 'hosts'> & Partial<Pick<Cell, 'scenario'>>,
-  options: PredictOptions,
-): Prediction {
-  const [first] = cell.hosts;
-  const unknown = cell.hosts.find(
-    ({ subject }) => subject && !mayHave(subject, cell.identity.machine, options.definitions),
-  );
-  if (unknown) return { verdict: 'refused', reasons: [unknownMachine(unknown.subject!, cell.identity.machine)] };
-  const older = cell.hosts.find(({ subject }) => subject && !mayHaveModel(subject, cell.identity, options.definitions));
-  if (older) return { verdict: 'refused', reasons: [unknownModel(older.subject!, cell.identity)] };
-  if (cell.scenario === 'live-snapshot' && first?.subject?.emulator === '5.2') return NO_BACKGROUND_SNAPSHOT;
+export function predict(cell: Predicted, options: PredictOptions): Prediction {
+  const on = new Map([...new Set(cell.hosts)].map((host) => [host, onPlace(host, cell, options)]));
+  const refusals = cell.hosts.map((host) => on.get(host)!.refusals);
+  const reasons = [...on.values()].flatMap((place) => place.refusals);
+  if (reasons.length > 0) return { verdict: 'refused', reasons, refusals };
+  const added = [...on.values()].flatMap((place) => place.added);
+  if (added.length === 0) return { verdict: 'identical', reasons: [], refusals };
+  const capabilities = [...on.keys()].map((host) => host.capabilities);
+  return { verdict: alterAlike(cell, capabilities) ? 'altered' : 'changed', reasons: added, refusals };
+}
+
+/** Why a host of the path refuses the guest, and what it adds to it otherwise. */
+interface OnPlace {
+  readonly refusals: readonly Reason[];
+  readonly added: readonly Reason[];
+}
+
+/** The first that ends it there: QEMU's names, what the host lacks, what its QEMU cannot do, what its kernel adds. */
+function onPlace(host: Host, cell: Predicted, options: PredictOptions): OnPlace {
+  const { identity, hosts, scenario } = cell;
+  const [first] = hosts;
+  const { subject, capabilities } = host;
+  const refused = (refusals: readonly Reason[]): OnPlace => ({ refusals, added: [] });
+  if (subject && !mayHave(subject, identity.machine, options.definitions))
+    return refused([unknownMachine(subject, identity.machine)]);
+  if (subject && !mayHaveModel(subject, identity, options.definitions))
+    return refused([unknownModel(subject, identity)]);
   // An emulator is forced to show what it lacks.
-  if (cell.hosts.every(({ subject }) => subject?.accel === 'tcg')) return { verdict: 'identical', reasons: [] };
-  const hosts = [...new Set(cell.hosts)].map((host) => host.capabilities);
-  const each = hosts.flatMap((host) => cell.identity.vcpus.map((vcpu) => onHost(vcpu, host, options)));
-  const lacking = each.flatMap(({ missing }) => missing);
-  const open = isOpen(cell.identity);
-  const limits = [
-    ...hosts.flatMap((host) => vcpuLimitReasons(cell.identity, host, 'predicted')),
-    ...hosts.flatMap((host) => msrLimitReasons(host, 'predicted')),
-    ...(open ? hosts.slice(1).flatMap((host) => msrBlockers(hosts[0]!, host)) : []),
-  ];
-  const added = each.flatMap(({ added }) => added);
-  if (lacking.length + limits.length > 0) return { verdict: 'refused', reasons: [...lacking, ...limits] };
-  if (added.length > 0 && !options.allowAltered) return { verdict: 'refused', reasons: added };
-  if (added.length > 0) return { verdict: alterAlike(cell, hosts) ? 'altered' : 'changed', reasons: added };
-  return { verdict: 'identical', reasons: [] };
+  const emulated = hosts.every((one) => one.subject?.accel === 'tcg');
+  const each = emulated ? [] : identity.vcpus.map((vcpu) => onHost(vcpu, capabilities, options));
+  const limits = emulated
+    ? []
+    : [
+        ...vcpuLimitReasons(identity, capabilities, 'predicted'),
+        ...msrLimitReasons(capabilities, 'predicted'),
+        ...(isOpen(identity) && host !== first ? msrBlockers(first!.capabilities, capabilities) : []),
+      ];
+  const lacking = [...each.flatMap(({ missing }) => missing), ...limits];
+  if (lacking.length > 0) return refused(lacking);
+  if (scenario === 'live-snapshot' && host === first && subject?.emulator === '5.2')
+    return refused([NO_BACKGROUND_SNAPSHOT]);
+  const added = each.flatMap((one) => one.added);
+  return options.allowAltered ? { refusals: [], added } : refused(added);
 }
 
 /** False for a release that is known not to have the machine type. */
@@ -91,15 +111,10 @@ const unknownMachine = ({ name }: SubjectOnHost, machine: string): Reason =>
     message: `${name} has no machine type ${machine}`,
   });
 
-const NO_BACKGROUND_SNAPSHOT: Prediction = {
-  verdict: 'refused',
-  reasons: [
-    reason({
-      ...{ code: 'qemu-migration', step: 'predicted', layer: 'monitor' },
-      message: 'QEMU saves a running guest (background-snapshot) since 6.0',
-    }),
-  ],
-};
+const NO_BACKGROUND_SNAPSHOT = reason({
+  ...{ code: 'qemu-migration', step: 'predicted', layer: 'monitor' },
+  message: 'QEMU saves a running guest (background-snapshot) since 6.0',
+});
 
 /** True where a guest sees the same on every host of its path, altered as it is. */
 function alterAlike({ identity }: Pick<Cell, 'identity'>, hosts: readonly HostCapabilities[]): boolean {

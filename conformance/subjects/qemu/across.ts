@@ -3,11 +3,12 @@ import type { CpuIdentity } from '../../../corpora/identity.js';
 import { vcpuObservationFromJson, vcpuObservationToJson } from '../../../corpora/observation.js';
 import type { Outcome } from '../../hosts/agent/protocol.js';
 import type { Host } from '../../hosts/host.js';
+import { hostOfStep } from '../../scenarios/host-of-step.js';
 import type { Step } from '../../scenarios/scenario.js';
 import { underEmulator } from './emulator.js';
 import { identityUnder } from './expectation.js';
 
-/** The steps with each dump as the emulator of the path's first host would have shown it. Steps on the i-th host are named `hop-<i>`, or `restore`, `restore-again` on the last. */
+/** The steps with each dump as the emulator of the path's first host would have shown it. */
 export async function* asFirstEmulator(
   steps: AsyncIterable<Step>,
   identity: CpuIdentity,
@@ -15,16 +16,13 @@ export async function* asFirstEmulator(
 ): AsyncGenerator<Step> {
   const under = (host: Host): CpuIdentity => identityUnder(identity, host.subject!, host);
   for await (const step of steps) {
-    const host = hosts[placeOf(step.name, hosts.length)]!;
+    const host = hosts[hostOfStep(step.name, hosts.length)]!;
     const moved = host.subject!.emulator !== hosts[0]!.subject!.emulator;
     yield moved
       ? { ...step, outcome: shownAs(step.outcome, under(hosts[0]!), under(host), host.subject!.accel) }
       : step;
   }
 }
-
-const placeOf = (step: string, hosts: number): number =>
-  Number(/^hop-(\d+)$/.exec(step)?.[1] ?? (/restore(-again)?$/.test(step) ? hosts - 1 : 0));
 
 function shownAs(outcome: Outcome, ours: CpuIdentity, theirs: CpuIdentity, accel: 'tcg' | 'kvm'): Outcome {
   if (outcome.kind !== 'running') return outcome;
