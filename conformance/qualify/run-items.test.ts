@@ -12,7 +12,7 @@ import { runCli } from '../cli/run-cli.js';
 import type { LabHost } from '../hosts/lab/lab-host.js';
 import { openLabHosts } from '../hosts/lab/pool.js';
 import type { Cell } from '../run/cell.js';
-import { type RunOptions, runCells } from '../run/runner.js';
+import { type RunOptions, runCell } from '../run/runner.js';
 import { type QualifyRequest, qualify } from './qualify.js';
 import { runsItem } from './run-items.js';
 import type { Qualification } from './summary.js';
@@ -47,9 +47,18 @@ type Named = NonNullable<QualifyRequest['notRun']>[number];
 const glob = (text: string): Named => ({ glob: text, matches: globMatcher(text) });
 const runsOf = ({ items }: Qualification) => items.find(({ id }) => id === 'runs');
 
+/**
+ * A guest of eight vCPUs was once seen to triple-fault on an emulated host, in one of some 100 cells; why is not known (docs/lab.md). What the items make
+ * of results is tested here, so such a cell is run once more.
+ */
 async function run(cells: readonly Cell[], options: RunOptions = STRICT): Promise<CellResult[]> {
   const results: CellResult[] = [];
-  for await (const { result } of runCells(cells, options)) results.push(result);
+  for (const cell of cells) {
+    const { result } = await runCell(cell, options);
+    const again = result.reasons.some(({ message }) => /began anew unasked \(triple-fault\)/.test(message));
+    if (again) t.comment(`once more: ${result.reasons[0]?.message}`);
+    results.push(again ? (await runCell(cell, options)).result : result);
+  }
   return results;
 }
 
