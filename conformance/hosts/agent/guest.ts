@@ -20,7 +20,7 @@ import { restoreSnapshot } from '../../../reference-vmm/snapshot/restore.js';
 import { witnessBoot } from '../../witness.js';
 import type { Outcome, Params } from './protocol.js';
 
-/** A dump takes milliseconds, in a nested and emulated host a second; a guest that needs more hangs. */
+/** For one vCPU's dump, which takes milliseconds, in a nested and emulated host a second; a guest that needs more hangs. */
 export const DUMP_DEADLINE_MS = 20_000;
 
 /** Bytes a second: so few that the probe's dump falls into its save. */
@@ -166,8 +166,8 @@ export class ProbeGuest implements Disposable {
 
   async #dump(resetBy?: ResetEvent['by']): Promise<Outcome> {
     const { machine } = this.#created;
-    const until = performance.now() + this.#deadlineMs;
     const seen: Seen = [];
+    let until = performance.now() + this.#deadlineMs;
     for (let resets = 0; ; ) {
       const event = await runAsync(machine, { timeoutMs: until - performance.now() });
       if (event.kind === 'reset') {
@@ -177,6 +177,7 @@ export class ProbeGuest implements Disposable {
       }
       const outcome = this.#outcomeOf(event, seen);
       if (outcome) return outcome;
+      until = performance.now() + this.#deadlineMs;
     }
   }
 
@@ -226,6 +227,7 @@ export class ProbeGuest implements Disposable {
           ? { kind: 'crashed', message: event.error.message }
           : this.#outcomeOf(event, seen);
         if (outcome) end(outcome);
+        else late.refresh();
       });
     });
   }
