@@ -41,6 +41,7 @@ export interface CpuModelVersion {
   readonly releases: readonly string[];
   /** Another name that always means this version. */
   readonly alias?: string;
+  /** What QEMU notes of it where it lists its models: `no TSX`. */
   readonly note?: string;
   readonly properties: Properties;
 }

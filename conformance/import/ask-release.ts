@@ -1,5 +1,6 @@
 /** Everything that definitions are made of, asked of one QEMU. */
 import { MachineError } from '../../corpora/errors.js';
+import { runCommand } from '../packages/command.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { type ExpansionOptions, expandQemu, type Properties } from './qemu-expansion.js';
 import { QemuProcess } from './qemu-process.js';
@@ -17,7 +18,22 @@ export async function askRelease(launcher: QemuLauncher, options: Omit<Expansion
     launcher,
     expansion.models.filter((name) => /-v\d+$/.test(name)),
   );
-  return new Release(`${major}.${minor}`, { ...(expansion as unknown as ReleaseDump), hidden });
+  const notes = await askNotes(launcher);
+  return new Release(`${major}.${minor}`, { ...(expansion as unknown as ReleaseDump), hidden, notes });
+}
+
+/** Versioned model -> its note, which no QMP command tells: `  Icelake-Server-v2  Intel Xeon Processor (Icelake) [no TSX]`. */
+async function askNotes(launcher: QemuLauncher): Promise<Record<string, string>> {
+  const [program, ...args] = launcher.argv(['-cpu', 'help']);
+  const env = { ...process.env, ...launcher.env };
+  const { status, stdout } = await runCommand(program, args, { deadline: 60_000, env });
+  if (status !== 0)
+    throw new MachineError('qemu-expansion', `QEMU ${launcher.version} does not list its models`, {
+      given: launcher.name,
+    });
+  return Object.fromEntries(
+    [...stdout.matchAll(/^(?:x86)? +(\S+-v\d+) .*\[([^\]]+)\] *$/gm)].map(([, model, note]) => [model!, note!]),
+  );
 }
 
 /** Versioned model -> controls of nested virtualization, which QEMU shows only where the CPU has `vmx`: TCG's never has. */

@@ -89,9 +89,14 @@ function deriveModel(base: string, releases: readonly Release[], cpuClass: CpuCl
     const delta = difference(before, now);
     before = now;
     const alias = aliasOf(name, base, with_.at(-1)!);
+    const note = with_.at(-1)!.dump.notes?.[name];
     const changes = properties === undefined ? {} : delta;
     properties ??= delta;
-    return { version: numberOf(name), releases: with_.map((one) => one.name), ...alias, properties: sorted(changes) };
+    return {
+      ...{ version: numberOf(name), releases: with_.map((one) => one.name), ...alias },
+      ...(note === undefined ? {} : { note }),
+      properties: sorted(changes),
+    };
   });
   const { vendor, ...rest } = properties!;
   const deprecated = releases.filter(({ dump }) =>

@@ -40,7 +40,10 @@ export const modelFile = (model: CpuModelDefinition): string =>
  */
 export function deriveDefinitions(releases: readonly Release[], carried?: Definitions): DerivedDefinitions {
   const cpuClass = deriveClass(releases);
-  const models = deriveModels(releases, cpuClass).map((model) => (carried ? withCarried(model, carried) : model));
+  const noted = new Set(releases.filter(({ dump }) => dump.notes).map(({ name }) => name));
+  const models = deriveModels(releases, cpuClass).map((model) =>
+    carried ? withCarried(model, carried, noted) : model,
+  );
   const modelIndex = indexOf(models);
   const definitions = new Definitions();
   definitions.put('cpu-models/x86_64-cpu.json', cpuClass);
@@ -61,8 +64,8 @@ function indexOf(models: readonly CpuModelDefinition[]): ModelIndex {
   };
 }
 
-/** Adds the features that a source cannot show because what they need is off, from definitions that have them. */
-function withCarried(model: CpuModelDefinition, carried: Definitions): CpuModelDefinition {
+/** Adds what the sources do not show, from definitions that have it: features whose needs are off, and notes where the newest release of a version was not asked for them. */
+function withCarried(model: CpuModelDefinition, carried: Definitions, noted: ReadonlySet<string>): CpuModelDefinition {
   if (!(model.name in carried.modelIndex.models)) return model;
   const known = carried.model(model.name);
   const add = (own: CpuModelDefinition['properties'], other: CpuModelDefinition['properties']) =>
@@ -70,9 +73,15 @@ function withCarried(model: CpuModelDefinition, carried: Definitions): CpuModelD
   return {
     ...model,
     properties: add(model.properties, known.properties),
-    versions: model.versions.map((version) => {
+    versions: model.versions.map(({ properties, ...version }) => {
       const same = known.versions.find((one) => one.version === version.version);
-      return same ? { ...version, properties: add(version.properties, same.properties) } : version;
+      if (!same) return { ...version, properties };
+      const note = noted.has(version.releases.at(-1)!) ? version.note : same.note;
+      return {
+        ...version,
+        ...(note === undefined ? {} : { note }),
+        properties: add(properties, same.properties),
+      };
     }),
   };
 }

@@ -63,7 +63,8 @@ void t.test('a new release with a new machine type and a changed model', async (
     return { ...all, [next]: { ...all[newest]!, Nehalem: changed, 'Nehalem-v1': changed } };
   };
   const pairs = { kvm: pairsOf('kvm'), tcg: pairsOf('tcg') };
-  const release = new Release('12.0', { ...dump, machines: [...dump.machines, next], maps, pairs });
+  const notes = { 'Nehalem-v1': 'with AES' };
+  const release = new Release('12.0', { ...dump, machines: [...dump.machines, next], maps, pairs, notes });
   const { files } = importRelease(few, release);
   const read = (path: string) => JSON.parse(files.get(path)!) as Record<string, unknown>;
   t.match(read(`machine-types/${newest}.json`), {
@@ -72,5 +73,5 @@ void t.test('a new release with a new machine type and a changed model', async (
     releases: ['11.1', '12.0'],
   });
   t.match(read(`machine-types/${next}.json`), { releases: ['12.0'] });
-  t.match(read('cpu-models/intel/Nehalem.json'), { properties: { aes: true } });
+  t.match(read('cpu-models/intel/Nehalem.json'), { properties: { aes: true }, versions: [{ note: 'with AES' }] });
 });

@@ -52,6 +52,7 @@ export function knownRelease(definitions: Definitions, name: string): Release {
     defs: deprecatedOf(definitions, name),
     default: {},
     maps,
+    notes: notesOf(definitions),
     hidden: hiddenOf(definitions, models),
     pairs,
   };
@@ -71,6 +72,13 @@ function aliasesOf(definitions: Definitions, models: readonly string[]): Record<
 const deprecatedOf = (definitions: Definitions, release: string): CpuDefinitionInfo[] =>
   Object.keys(definitions.modelIndex.models).flatMap((name) =>
     definitions.model(name).deprecated.includes(release) ? [{ name: `${name}-v1`, deprecated: true }] : [],
+  );
+
+const notesOf = (definitions: Definitions): Record<string, string> =>
+  Object.fromEntries(
+    Object.keys(definitions.modelIndex.models).flatMap((name) =>
+      definitions.model(name).versions.flatMap(({ version, note }) => (note ? [[`${name}-v${version}`, note]] : [])),
+    ),
   );
 
 /** Nested-virtualization controls of each version: QEMU shows them only with vmx. */

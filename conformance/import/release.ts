@@ -23,6 +23,8 @@ export interface ReleaseDump {
   /** What every map is relative to. */
   readonly default: Values;
   readonly maps: Readonly<Record<string, Values & { readonly __absent?: readonly string[] }>>;
+  /** Versioned model -> what QEMU notes of it (`-cpu help`): `no TSX`. */
+  readonly notes?: Readonly<Record<string, string>>;
   /** Versioned model -> features that it shows only once what they need is switched on, e.g. all `vmx-*`. */
   readonly hidden?: Readonly<Record<string, readonly string[]>>;
   /** Accelerator -> machine type -> model -> hash. */

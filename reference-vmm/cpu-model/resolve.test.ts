@@ -126,7 +126,9 @@ void t.test('machine types and models are listed with aliases', async (t) => {
   t.match(at('pc-i440fx-4.0', 'Haswell'), { version: 'Haswell-v1', aliasOf: null });
   t.match(at('microvm', 'Haswell'), { version: 'Haswell-v4' });
   t.equal(at('pc-i440fx-8.0', 'Icelake-Client'), undefined);
-  t.match(at('pc-i440fx-5.2', 'Icelake-Client'), { deprecated: true });
+  t.match(at('pc-i440fx-5.2', 'Icelake-Client'), { deprecated: true, note: 'deprecated' });
+  t.match(at('pc-i440fx-11.1', 'Icelake-Server-noTSX'), { version: 'Icelake-Server-v2', note: 'no TSX' });
+  t.match(at('pc-i440fx-11.1', 'Nehalem'), { note: null });
 });
 
 void t.test('a machine type that is newer than itself is refused', async (t) => {

@@ -253,15 +253,17 @@ export interface ListedModel {
   /** The versioned model that the name is reported as an alias of; null on machine types up to 4.0. */
   readonly aliasOf: string | null;
   readonly deprecated: boolean;
+  /** What QEMU notes of the version. */
+  readonly note: string | null;
 }
 
 /** All models of a machine type, by name. Throws `InputError` for an unknown machine type. */
 export function listModels(machineName: string, definitions: Definitions = builtInDefinitions()): ListedModel[] {
   const machine = chooseMachine(definitions, machineName);
   return modelNames(definitions, machine).map((name) => {
-    const { versionName, aliasOf, definition } = findModel(definitions, machine, name)!;
+    const { versionName, aliasOf, definition, versions } = findModel(definitions, machine, name)!;
     const deprecated = definition.deprecated.some((release) => machine.definition.releases.includes(release));
-    return { name, version: versionName, aliasOf, deprecated };
+    return { name, version: versionName, aliasOf, deprecated, note: versions.at(-1)?.note ?? null };
   });
 }
 

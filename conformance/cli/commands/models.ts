@@ -5,7 +5,7 @@ import { type CommonOptions, print, printJson } from '../output.js';
 
 export const modelsCommand = (): Command =>
   withCommon(new Command('models'))
-    .description('CPU models: names, versions, aliases, deprecated')
+    .description('CPU models: names, versions, aliases, notes, deprecated')
     .option('--machine <name>', 'as this machine type has them', 'pc-next')
     .action(async (options: CommonOptions & { machine: string }) => {
       const { listModels } = await import('../../../reference-vmm/cpu-model/resolve.js');
@@ -15,8 +15,10 @@ export const modelsCommand = (): Command =>
       else
         print(
           models
-            .map(({ name, version, deprecated }) =>
-              [name, version !== name && `= ${version}`, deprecated && 'deprecated'].filter(Boolean).join('  '),
+            .map(({ name, version, deprecated, note }) =>
+              [name, version !== name && `= ${version}`, note && `[${note}]`, deprecated && 'deprecated']
+                .filter(Boolean)
+                .join('  '),
             )
             .join('\n'),
         );
