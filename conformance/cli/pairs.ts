@@ -7,6 +7,7 @@ import type { CpuIdentity } from '../../corpora/identity.js';
 import { formatCpu, parseCpu, parsePair } from '../../corpora/pair.js';
 import { formatSmp, parseSmp } from '../../corpora/smp.js';
 import { isHostModel } from '../../reference-vmm/cpu-model/host-model.js';
+import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { listMachines, listModels, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import type { Host } from '../hosts/host.js';
 import type { CellPair } from '../run/cell.js';
@@ -44,8 +45,15 @@ export function selectPairs(options: PairOptions, definitions: Definitions): Pai
     );
   if (crossed.length === 0 && (options.machine || options.cpu))
     throw new InputError('no-pairs', `no pair matches --machine ${list(options.machine)} --cpu ${list(options.cpu)}`);
-  const shapes = (options.smp ?? ['1']).map((shape) => formatSmp(parseSmp(shape)));
-  return [...named, ...crossed].flatMap((pair) => shapes.map((smp) => ({ ...pair, smp })));
+  return [...named, ...crossed].flatMap((pair) =>
+    shapesOn(pair.machine, options.smp ?? ['1'], definitions).map((smp) => ({ ...pair, smp })),
+  );
+}
+
+/** In the form that leaves nothing open: `4` is four sockets on machine types before 6.2, four cores since. */
+function shapesOn(machine: string, shapes: readonly string[], definitions: Definitions): string[] {
+  const { prefersSockets = false } = chooseMachine(definitions, machine).board;
+  return shapes.map((shape) => formatSmp(parseSmp(shape, !prefersSockets)));
 }
 
 const list = (values: readonly string[] | undefined): string => values?.join(' ') ?? '*';
