@@ -84,6 +84,11 @@ export class FeatureDictionary {
     for (const alias of feature.qemu) this.#canonical.set(alias, name);
   }
 
+  /** QEMU's property name for a name or alias as QEMU spells it; undefined where it is not a feature. */
+  exactly(name: string): string | undefined {
+    return this.#canonical.get(name);
+  }
+
   /** QEMU's property name for a name, alias, or spelling with `_` or `.` for `-`; undefined where it is not a feature. */
   canonical(name: string): string | undefined {
     return this.#canonical.get(name) ?? this.#canonical.get(name.replaceAll(/[_.]/g, '-'));

@@ -4,6 +4,8 @@ import type { SmpShape } from './identity.js';
 
 const KEYS = ['cpus', 'maxcpus', 'sockets', 'dies', 'modules', 'cores', 'threads'] as const;
 type Key = (typeof KEYS)[number];
+/** Levels that x86 machines do not have: QEMU takes them where they are 1, and libvirt writes them. */
+const ABSENT = new Set(['drawers', 'books', 'clusters']);
 
 /** One socket of single-threaded cores is the smallest shape. */
 export const ONE_CPU: SmpShape = { cpus: 1, maxcpus: 1, sockets: 1, dies: 1, modules: 1, cores: 1, threads: 1 };
@@ -43,6 +45,7 @@ function longForm(text: string): Partial<Record<Key, number>> {
   const given: Partial<Record<Key, number>> = {};
   for (const [i, element] of text.split(',').entries()) {
     const [, key = '', value = ''] = /^(?:([a-z]+)=)?(\d+)$/.exec(element) ?? [];
+    if (ABSENT.has(key) && value === '1') continue;
     const name = key || (i === 0 ? 'cpus' : '');
     if (!KEYS.includes(name as Key)) throw badSmp(text, `'${element}' is none of ${KEYS.join('=, ')}=`);
     given[name as Key] = positive(name, value, text);

@@ -11,6 +11,7 @@ t.setTimeout(600_000);
 /** Leaf 0xD follows the host that the tables were taken on. */
 const HOST_LEAF = 0xd;
 const TIMING_LEAF = '40000010';
+const SIZES_LEAF = '80000008';
 
 type Rows = KvmTables['tables'][string];
 
@@ -26,11 +27,20 @@ const rowOf = ([leaf, subleaf, eax, ebx, ecx, edx]: readonly string[]): CpuidRow
   edx: number(edx!),
 });
 
-/** The frequency that QEMU showed is the host's; it is pinned to that. */
-function frequencyOf(rows: Rows): string {
-  const timing = rows.find(([leaf]) => leaf === TIMING_LEAF);
-  return timing ? `,tsc-frequency=${number(timing[2]!) * 1000}` : '';
+/** What QEMU showed of its host is pinned to that: the frequency, microvm's address bits (whatever was asked for), the vendor of a model without one. */
+function pinned(rows: Rows, machine: string, model: string): string {
+  const find = (leaf: string): readonly string[] | undefined => rows.find((row) => row[0] === leaf);
+  const [timing, sizes, vendor] = [TIMING_LEAF, SIZES_LEAF, '00000000'].map(find);
+  const wide = sizes && (number(sizes[2]!) & 0xff00) !== 0;
+  return [
+    timing ? `,tsc-frequency=${number(timing[2]!) * 1000}` : '',
+    machine === 'microvm' && wide ? `,phys-bits=${number(sizes[2]!) & 0xff}` : '',
+    model === 'base' && vendor && number(vendor[3]!) ? `,vendor=${vendorOf(vendor)}` : '',
+  ].join('');
 }
+
+const vendorOf = ([, , , ebx, ecx, edx]: readonly string[]): string =>
+  Buffer.from(Uint32Array.of(...[ebx!, edx!, ecx!].map(number)).buffer).toString('latin1');
 
 function differences(expected: readonly CpuidRow[], resolved: readonly CpuidRow[]): string[] {
   const wanted = new Map(expected.map((row) => [keyOf(row.leaf, row.subleaf), row]));
@@ -56,7 +66,7 @@ const outsideD = (rows: readonly CpuidRow[]): CpuidRow[] => rows.filter(({ leaf 
 /** What one table says otherwise than its pair; a pair that cannot be resolved is a finding too. */
 function findings(pair: { machine: string; model: string; smp: string }, release: string, rows: Rows): string[] {
   const { machine, model, smp } = pair;
-  const cpu = `${model},x-force-features=on${frequencyOf(rows)}`;
+  const cpu = `${model},x-force-features=on${pinned(rows, machine, model)}`;
   try {
     const { vcpus } = resolve({ machine, cpu, smp: parseSmp(smp), release });
     return differences(outsideD(rows.map(rowOf)), outsideD(vcpus[0]!.cpuid.rows));

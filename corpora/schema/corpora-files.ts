@@ -61,7 +61,11 @@ function makeSchemas({ z }: typeof Zod) {
     defaultVersion: z.union([z.enum(['legacy', 'latest']), count]),
     kvmDefaults: properties,
     board: z
-      .strictObject({ contiguousApicIds: z.boolean().optional(), prefersSockets: z.boolean().optional() })
+      .strictObject({
+        contiguousApicIds: z.boolean().optional(),
+        prefersSockets: z.boolean().optional(),
+        withoutDies: z.boolean().optional(),
+      })
       .optional(),
     compat,
     follows: z.boolean().optional(),

@@ -112,10 +112,15 @@ function parameters(cache: CacheInfo): Registers {
   };
 }
 
-/** One subleaf of leaf 4. @param cores ids set aside for the cores of a package */
-export function leaf4(cache: CacheInfo, smp: SmpShape, cores: number): Registers {
+/**
+ * One subleaf of leaf 4.
+ * @param cores ids set aside for the cores of a package
+ * @param byCount the threads of a core are told by their number, not by their ids
+ */
+export function leaf4(cache: CacheInfo, smp: SmpShape, cores: number, byCount: boolean): Registers {
   const own = parameters(cache);
-  return { ...own, eax: own.eax | ((cores - 1) << 26) | (sharedIds(cache, smp) << 14) };
+  const shared = byCount && cache.share === 'core' ? smp.threads - 1 : sharedIds(cache, smp);
+  return { ...own, eax: own.eax | ((cores - 1) << 26) | (shared << 14) };
 }
 
 /** One subleaf of leaf 8000001D. @param byCount threads that share are told by their number, not by their ids */

@@ -108,14 +108,13 @@ function raiseFully(map: PropertyMap, smp: SmpShape, levels: Levels, dictionary:
   if (map.get('intel-pt')) {
     if (map.get('x-intel-pt-auto-level') !== false) levels.raise(0x14);
     else if ((map.get('min-level') as number) < 0x14) {
-      map.set('intel-pt', false);
+      // What is forced stays all the same (QEMU, mark_unavailable_features).
+      if (!map.get('x-force-features')) map.set('intel-pt', false);
       lost.push('intel-pt');
     }
   }
-  const forced1f = map.get('x-force-cpuid-0x1f') === true;
-  if (forced1f || (hasExtendedTopology(smp) && (vendor === INTEL || !map.get('x-vendor-cpuid-only')))) {
-    levels.raise(0x1f);
-  }
+  const has1f = hasExtendedTopology(smp) || map.get('x-force-cpuid-0x1f') === true;
+  if (has1f && (vendor === INTEL || !map.get('x-vendor-cpuid-only'))) levels.raise(0x1f);
   if (map.get('avx10')) levels.raise(0x24);
   if (map.get('apxf')) levels.raise(0x29);
   if (map.get('svm')) levels.raise(0x8000000a);

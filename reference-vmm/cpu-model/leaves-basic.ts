@@ -79,8 +79,9 @@ export function cacheLeaf4(cpu: ExpandedCpu): Registers[] {
   if (!hasIntelCacheLeaves(cpu)) return [zero()];
   const { l1d, l1i, l2, l3 } = cpu.caches('leaf-4');
   const shown = cpu.on('l3-cache') && l3 ? [l1d, l1i, l2, l3] : [l1d, l1i, l2];
-  const cores = cpu.behaviours.has('counts-per-die') ? cpu.smp.cores : coreIds(cpu.smp);
-  const leaves = shown.map((cache) => leaf4(cache, cpu.smp, cores));
+  const byCount = cpu.behaviours.has('counts-per-die');
+  const cores = byCount ? cpu.smp.cores : coreIds(cpu.smp);
+  const leaves = shown.map((cache) => leaf4(cache, cpu.smp, cores, byCount));
   // The L1 caches of old machine types claim to be private to a thread.
   const perThread = (leaf: Registers, i: number): Registers =>
     i < 2 ? { ...leaf, eax: leaf.eax & ~SHARED_IDS } : leaf;
@@ -160,6 +161,13 @@ export function leaf1F(cpu: ExpandedCpu, apicId: number): Registers[] {
   return topologyLeaf(levels, apicId);
 }
 
+/** SGX is the host's: nothing of it stands here but that an enclave may use x87 and SSE. */
+export const leaf12 = (cpu: ExpandedCpu): Registers[] => [
+  zero(),
+  cpu.on('sgx') && cpu.accelerator === 'kvm' ? { ...zero(), ecx: 3 } : zero(),
+  zero(),
+];
+
 /** Processor trace: what QEMU requires of the host and shows (QEMU, INTEL_PT_*; SDM vol. 3C, 33.3.1). */
 export function leaf14(cpu: ExpandedCpu): Registers[] {
   if (!cpu.on('intel-pt')) return [zero()];
@@ -188,12 +196,12 @@ export function leaf1E(cpu: ExpandedCpu): Registers[] {
 /** AVX10: version and vector lengths. */
 export function leaf24(cpu: ExpandedCpu): Registers[] {
   if (!cpu.on('avx10')) return [zero()];
-  const more = cpu.word(0x24, 1, 'ecx');
-  // Forced onto a host without AVX10, one release showed that host's version: none.
-  const hosts = cpu.behaviours.has('forced-avx10-version') && cpu.on('x-force-features');
-  const version = hosts ? 0 : cpu.number('avx10-version');
-  const first = { eax: more ? 1 : 0, ebx: cpu.word(0x24, 0, 'ebx') | version, ecx: 0, edx: 0 };
-  return more ? [first, { ...zero(), ecx: more }] : [first];
+  // The release without subleaf 1, which came with version 2, showed the host's version where AVX10 was forced: none.
+  const early = cpu.behaviours.has('forced-avx10-version');
+  const version = early && cpu.on('x-force-features') ? 0 : cpu.number('avx10-version');
+  const last = early || version < 2 ? 0 : 1;
+  const first = { eax: last, ebx: cpu.word(0x24, 0, 'ebx') | version, ecx: 0, edx: 0 };
+  return last ? [first, { ...zero(), ecx: cpu.word(0x24, 1, 'ecx') }] : [first];
 }
 
 export const leaf29 = (cpu: ExpandedCpu): Registers => ({ ...zero(), ebx: cpu.word(0x29, null, 'ebx') });

@@ -3,7 +3,7 @@ import { InputError } from '../../corpora/errors.js';
 import { l1Amd, l2Amd, l3Amd, leaf8000001d, type Registers } from './caches.js';
 import type { ExpandedCpu } from './cpu.js';
 import { cpuSignature, vendorWords, zero } from './leaves-basic.js';
-import { dieOffset, packageOffset, topologyIds } from './topology.js';
+import { coreOffset, dieOffset, moduleOffset, packageOffset } from './topology.js';
 
 /** Bits of 80000001.EDX that repeat 1.EDX on AMD (APM vol. 3, E.4.2). */
 const AMD_ALIASES = 0x0183f3ff;
@@ -57,7 +57,7 @@ export function leaf80000006(cpu: ExpandedCpu): Registers {
 }
 
 export function leaf80000007(cpu: ExpandedCpu): Registers {
-  const ebx = withoutAmdFields(cpu) ? 0 : cpu.word(0x80000007, null, 'ebx');
+  const ebx = cpu.on('x-vendor-cpuid-only-v2') && cpu.isIntel ? 0 : cpu.word(0x80000007, null, 'ebx');
   return { ...zero(), ebx, edx: cpu.word(0x80000007, null, 'edx') };
 }
 
@@ -70,21 +70,12 @@ export function leaf80000008(cpu: ExpandedCpu): Registers {
   return { eax: addressSizes(cpu), ebx: cpu.word(0x80000008, null, 'ebx'), ecx: counts, edx: 0 };
 }
 
-/** Physical, linear and guest-physical address bits. Throws `InputError` where they would be the host's, or impossible. */
+/** Physical, linear and guest-physical address bits. */
 function addressSizes(cpu: ExpandedCpu): number {
   const given = cpu.number('phys-bits');
   if (!cpu.on('lm')) {
-    if (given) throw new InputError('bad-value', 'phys-bits cannot be set on a CPU without lm', { given: `${given}` });
     const wide = cpu.on('pse36') || (cpu.on('pae') && !cpu.behaviours.has('phys-bits-by-pse36-only'));
     return wide ? 36 : 32;
-  }
-  if (cpu.on('host-phys-bits') && !given) {
-    throw new InputError('host-dimension', 'host-phys-bits=on follows the host: give phys-bits=N', {
-      given: 'host-phys-bits',
-    });
-  }
-  if (given && (given < 32 || given > 52)) {
-    throw new InputError('bad-value', `phys-bits=${given}: must be 32 to 52`, { given: `${given}` });
   }
   return (given || DEFAULT_PHYS_BITS) | ((cpu.on('la57') ? 57 : 48) << 8) | (guestPhysBits(cpu) << 16);
 }
@@ -94,12 +85,32 @@ const FROM_KERNEL = 0xffffffff;
 
 function guestPhysBits(cpu: ExpandedCpu): number {
   const bits = cpu.number('guest-phys-bits');
-  if (bits === FROM_KERNEL || bits === 0) return 0;
-  const limit = cpu.number('phys-bits') || DEFAULT_PHYS_BITS;
-  if (bits < 32 || bits > limit) {
-    throw new InputError('bad-value', `guest-phys-bits=${bits}: must be 32 to ${limit}`, { given: `${bits}` });
+  return bits === FROM_KERNEL ? 0 : bits;
+}
+
+/** Throws `InputError` where address bits would be the host's, or are impossible, whether or not their leaf shows. */
+export function checkAddressSizes(cpu: ExpandedCpu): void {
+  const given = cpu.number('phys-bits');
+  const guests = guestPhysBits(cpu);
+  if (!cpu.on('lm')) {
+    const name = given ? 'phys-bits' : 'guest-phys-bits';
+    const value = `${given || guests}`;
+    if (given || guests)
+      throw new InputError('bad-value', `${name} cannot be set on a CPU without lm`, { given: value });
+    return;
   }
-  return bits;
+  if (cpu.on('host-phys-bits') && !given) {
+    throw new InputError('host-dimension', 'host-phys-bits=on follows the host: give phys-bits=N', {
+      given: 'host-phys-bits',
+    });
+  }
+  if (given) requireBits('phys-bits', given, 52);
+  if (guests) requireBits('guest-phys-bits', guests, given || DEFAULT_PHYS_BITS);
+}
+
+function requireBits(name: string, bits: number, limit: number): void {
+  if (bits >= 32 && bits <= limit) return;
+  throw new InputError('bad-value', `${name}=${bits}: must be 32 to ${limit}`, { given: `${bits}` });
 }
 
 /** SVM revision 1 with 16 ASIDs. */
@@ -118,14 +129,16 @@ export function leaf8000001D(cpu: ExpandedCpu): Registers[] {
   return [...leaves.map((leaf) => ({ ...leaf, edx: leaf.edx & kept })), zero()];
 }
 
-/** APIC id, core and node of one vCPU (APM vol. 3, E.4.17). */
-export function leaf8000001E(cpu: ExpandedCpu, index: number, apicId: number): Registers {
+/** APIC id, core and node of one vCPU (APM vol. 3, E.4.17): what its APIC id says of it, where the two are not one. */
+export function leaf8000001E(cpu: ExpandedCpu, apicId: number): Registers {
   const { smp } = cpu;
-  const { core } = topologyIds(smp, index);
+  const core = (apicId & ((1 << moduleOffset(smp)) - 1)) >> coreOffset(smp);
+  // The field ends there (QEMU, cpu_x86_cpuid).
+  if (core > 0xff) return zero();
   const node = cpu.on('legacy-multi-node')
     ? ((smp.dies - 1) << 8) | ((apicId >> dieOffset(smp)) & 0xff)
     : (apicId >> packageOffset(smp)) & 0xff;
-  return { eax: apicId, ebx: ((smp.threads - 1) << 8) | (core & 0xff), ecx: node, edx: 0 };
+  return { eax: apicId, ebx: ((smp.threads - 1) << 8) | core, ecx: node, edx: 0 };
 }
 
 export const leaf80000021 = (cpu: ExpandedCpu): Registers => ({

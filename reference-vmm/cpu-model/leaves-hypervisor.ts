@@ -84,6 +84,8 @@ const hasHyperV = (cpu: ExpandedCpu): boolean =>
 
 const INTERFACE_HV1 = 0x31237648;
 const HYPERCALL = bit(5);
+/** With one of these hypercalls were told of, before they always were. */
+const WITH_HYPERCALL = ['hv-relaxed', 'hv-vapic', 'hv-time'];
 const MESSAGES_AND_SIGNALS = bit(4, 5);
 const DYNAMIC_PARTITIONING = bit(3);
 const APIC_MSRS_RECOMMENDED = bit(3);
@@ -96,6 +98,7 @@ function hyperVRows(cpu: ExpandedCpu): CpuidRow[] {
   if (cpu.on('hv-synic') && !own) requireEnlightenment(cpu, 'hv-synic', 'hv-vpindex');
   const bits = (field: 'features' | 'featuresEdx' | 'hints' | 'nested'): number =>
     on.reduce((value, [, one]) => value | (one[field] ?? 0), 0);
+  const byNeed = cpu.behaviours.has('hv-privileges-by-need');
   const nested = bits('nested');
   const debug = cpu.on('hv-syndbg');
   const [ebx, ecx, edx] = signature(cpu.text('hv-vendor-id') ?? 'Microsoft Hv');
@@ -106,8 +109,8 @@ function hyperVRows(cpu: ExpandedCpu): CpuidRow[] {
     row(BASE | 2, version(cpu)),
     row(BASE | 3, {
       ...zero(),
-      eax: bits('features') | HYPERCALL,
-      ebx: cpu.on('hv-synic') && !own ? MESSAGES_AND_SIGNALS : 0,
+      eax: bits('features') | (!byNeed || WITH_HYPERCALL.some((name) => cpu.on(name)) ? HYPERCALL : 0),
+      ebx: cpu.on('hv-synic') && !own && !byNeed ? MESSAGES_AND_SIGNALS : 0,
       edx: bits('featuresEdx') | DYNAMIC_PARTITIONING,
     }),
     row(BASE | 4, { ...zero(), eax: bits('hints') | recommendations(cpu), ebx: cpu.number('hv-spinlocks') }),

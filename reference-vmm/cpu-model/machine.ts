@@ -31,6 +31,8 @@ export function chooseMachine(definitions: Definitions, name: string, release?: 
   }
   chain.reverse();
   const kvmDefaults = Object.assign({}, definitions.cpuClass.kvmDefaults, ...chain.map((one) => one.kvmDefaults));
+  const { onlyIn } = definitions.cpuClass;
+  for (const name in kvmDefaults) if (release && onlyIn[name]?.includes(release) === false) delete kvmDefaults[name];
   const board = Object.assign({}, ...chain.map((one) => one.board));
   return { definition, chain, kvmDefaults, board };
 }

@@ -103,11 +103,17 @@ const DIMENSIONS: Readonly<Record<string, PropertyValue>> = { 'xsave-layout': nu
 /**
  * Applies user options: `f=value` in the order given, then every `+f`, then every `-f`, whatever their order (QEMU,
  * x86_cpu_parse_featurestr). Returns the names that the user set.
+ * @param release the one whose word it is; null: the newest
  * Throws `InputError` for an unknown name (with the nearest ones) or a value that the property cannot have.
  */
-export function applyOptions(map: PropertyMap, options: readonly CpuOption[], definitions: Definitions): Set<string> {
+export function applyOptions(
+  map: PropertyMap,
+  options: readonly CpuOption[],
+  definitions: Definitions,
+  release: string | null = null,
+): Set<string> {
   const dictionary = featureDictionary();
-  const named = options.map((option) => ({ option, name: propertyName(option.name, definitions, dictionary) }));
+  const named = options.map((option) => ({ option, name: propertyName(option, definitions, dictionary) }));
   const given = new Set<string>();
   for (const kind of ['set', 'plus', 'minus'] as const) {
     for (const { option, name } of named) {
@@ -119,16 +125,31 @@ export function applyOptions(map: PropertyMap, options: readonly CpuOption[], de
         });
       }
       map.set(name, option.kind === 'set' ? parseValue(option.name, option.value, name, example) : kind === 'plus');
+      if (name === 'avx10-version') takeAvx10Features(map, definitions, release);
       given.add(name);
     }
   }
   return given;
 }
 
-function propertyName(written: string, definitions: Definitions, dictionary: FeatureDictionary): string {
-  const feature = dictionary.canonical(written);
+/** Features that come with each version of AVX10 and those before it. */
+const AVX10_FEATURES = [['avx10', 'avx10-128', 'avx10-256', 'avx10-512'], ['avx10-vnni-int']] as const;
+
+/** The version brings its features, from where QEMU knows those of the second one (commit 7c90fa647b5e, x86_cpu_apply_avx10_features). */
+function takeAvx10Features(map: PropertyMap, { cpuClass }: Definitions, release: string | null): void {
+  if (release !== null && !cpuClass.onlyIn['avx10-vnni-int']?.includes(release)) return;
+  const version = map.get('avx10-version') as number;
+  if (version > AVX10_FEATURES.length)
+    throw badValue('avx10-version', `${version}`, `at most ${AVX10_FEATURES.length}`);
+  for (const feature of AVX10_FEATURES.slice(0, version).flat()) map.set(feature, true);
+}
+
+/** QEMU takes `_` for `-` before `=` only; after `+` and `-` a name or one of its aliases stands as it is. */
+function propertyName(option: CpuOption, definitions: Definitions, dictionary: FeatureDictionary): string {
+  const { name: written } = option;
+  const plain = option.kind === 'set' ? written.replaceAll('_', '-') : written;
+  const feature = dictionary.exactly(plain);
   if (feature) return feature;
-  const plain = written.replaceAll('_', '-');
   const name = PROPERTY_ALIASES[plain] ?? plain;
   if (name in definitions.cpuClass.properties || name in DIMENSIONS) return name;
   throw unknownName('CPU property', written, [
@@ -150,7 +171,8 @@ const TRUE = new Set(['on', 'yes', 'true', 'y']);
 const FALSE = new Set(['off', 'no', 'false', 'n']);
 /** Unset means automatic: their values are numbers. */
 const LEVELS = new Set(['level', 'xlevel', 'xlevel2', 'level-func7']);
-const SUFFIXES: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+/** Of `tsc-freq` only (QEMU, qemu_strtosz_metric). */
+const SUFFIXES: Readonly<Record<string, number>> = { '': 1, B: 1, K: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
 function parseValue(written: string, value: string, name: string, example: PropertyValue): PropertyValue {
   if (typeof example === 'boolean') {
@@ -158,6 +180,7 @@ function parseValue(written: string, value: string, name: string, example: Prope
     if (FALSE.has(value)) return false;
     throw badValue(written, value, 'on or off');
   }
+  if (written.replaceAll('_', '-') === 'tsc-freq') return parseMetric(written, value);
   if (typeof example === 'number' || LEVELS.has(name)) return parseNumber(written, value, name);
   if (name === 'vendor' && value.length !== 12) throw badValue(written, value, 'exactly 12 characters');
   if (name === 'xsave-layout' && value !== 'intel' && value !== 'amd') throw badValue(written, value, 'intel or amd');
@@ -167,17 +190,37 @@ function parseValue(written: string, value: string, name: string, example: Prope
   return value;
 }
 
-/** The largest value of numbers that stand in small fields. */
-const LIMITS: Readonly<Record<string, number>> = { family: 0x10e, model: 0xff, stepping: 0xf, 'avx10-version': 0xff };
+/** The largest value of numbers that do not have 32 bits. */
+const LIMITS: Readonly<Record<string, number>> = {
+  family: 0x10e,
+  model: 0xff,
+  stepping: 0xf,
+  'avx10-version': 0xff,
+  'host-phys-bits-limit': 0xff,
+  'hv-version-id-major': 0xffff,
+  'hv-version-id-minor': 0xffff,
+  'hv-version-id-sbranch': 0xff,
+  'x-hv-max-vps': 0x7fffffff,
+  'tsc-frequency': Number.MAX_SAFE_INTEGER,
+  'ucode-rev': Number.MAX_SAFE_INTEGER,
+};
 
+/** Decimal, hex, or octal after a leading zero, as C reads numbers. */
 function parseNumber(written: string, value: string, name: string): number {
-  const [, digits = '', suffix = ''] = /^(-?\d+|0x[0-9a-fA-F]+)([KMGT]?)$/.exec(value) ?? [];
-  const limit = LIMITS[name] ?? (name === 'tsc-frequency' ? Number.MAX_SAFE_INTEGER : 0xffffffff);
-  const number = digits === '' ? Number.NaN : Number(digits) * SUFFIXES[suffix]!;
-  if (Number.isNaN(number) || (suffix && name !== 'tsc-frequency')) throw badValue(written, value, 'a number');
+  if (!/^(-?[1-9]\d*|0[0-7]*|0x[0-9a-f]+)$/i.test(value)) throw badValue(written, value, 'a number');
+  const number = Number(value.replace(/^0(?=\d)/, '0o'));
+  const limit = LIMITS[name] ?? 0xffffffff;
   if (number > limit || number < -1 || (number < 0 && name !== 'x-hv-max-vps')) {
     throw badValue(written, value, `at most ${limit}`);
   }
+  return number;
+}
+
+/** `2.5G`: the suffix stands for a power of 1000. */
+function parseMetric(written: string, value: string): number {
+  const [, digits = '', suffix = ''] = /^(\d+(?:\.\d+)?)([BKMGT]?)$/i.exec(value) ?? [];
+  const number = Number(digits) * SUFFIXES[suffix.toUpperCase()]!;
+  if (!digits || !Number.isSafeInteger(number)) throw badValue(written, value, 'a number such as 2500000000 or 2.5G');
   return number;
 }
 

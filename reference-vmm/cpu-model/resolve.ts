@@ -1,16 +1,18 @@
 /** Resolves a pair to its CPU identity: the one entry to this folder. */
 import { builtInDefinitions, type Definitions, type PropertyValue } from '../../corpora/definitions.js';
+import { InputError } from '../../corpora/errors.js';
 import { featureDictionary } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity, MsrValue, SmpShape } from '../../corpora/identity.js';
 import { type CpuSpec, formatPair, parseCpu } from '../../corpora/pair.js';
-import { ONE_CPU, parseSmp } from '../../corpora/smp.js';
+import { formatSmp, ONE_CPU, parseSmp } from '../../corpora/smp.js';
 import { bestModel } from './best-model.js';
 import { refuseContradictions } from './contradictions.js';
 import { ExpandedCpu } from './cpu.js';
 import { filterCpu } from './enforce.js';
 import { type Expansion, expand } from './expand.js';
 import { type HostModel, hostFor, hostModelChoice, hostProperties, isHostModel, physBits } from './host-model.js';
+import { checkAddressSizes } from './leaves-extended.js';
 import { chooseMachine, type MachineChoice } from './machine.js';
 import { chooseModel, findModel, type ModelChoice, modelNames } from './model.js';
 import { resetMsrs } from './msrs.js';
@@ -65,15 +67,21 @@ export function resolveCpu(request: ResolveRequest): ResolvedCpu {
   const accelerator = request.accelerator ?? 'kvm';
   const { model, release, deviations } = choosePair(definitions, machine, spec.model, { ...request, accelerator });
   const properties = baseProperties(definitions, machine, model, accelerator, deviations);
-  const given = applyOptions(properties, spec.options, definitions);
+  const given = applyOptions(properties, spec.options, definitions, release);
   if (request.host) takeHostPhysBits(properties, request.host);
   const smp = smpOf(request, machine);
   const behaviours = new Set(deviations.map(({ id }) => id));
   const expansion = expand(properties, given, smp, accelerator, behaviours);
   const { caches } = definitions;
-  const cacheSet = caches.models[model.versionName];
+  // With machine types that have legacy caches, others can be asked for; not so where the release knows no others for this model.
+  const type = `${model.name}-x86_64-cpu`;
+  const legacy = deviations.some(({ properties = [] }) =>
+    properties.some((one) => one.type === type && one.property === 'legacy-cache' && one.value === true),
+  );
+  const cacheSet = legacy ? undefined : caches.models[model.versionName];
   refuseContradictions(properties, given, expansion, cacheSet !== undefined);
   const cpu = new ExpandedCpu({ properties, smp, board: machine.board, accelerator, behaviours, caches, cacheSet });
+  checkAddressSizes(cpu);
   return { pair: formatPair({ machine: request.machine, cpu: spec }), machine, model, release, cpu, expansion };
 }
 
@@ -162,8 +170,16 @@ function idOf(value: object): string {
   return id;
 }
 
-const smpOf = ({ smp }: ResolveRequest, { board }: MachineChoice): SmpShape =>
-  typeof smp === 'string' ? parseSmp(smp, !board.prefersSockets) : (smp ?? ONE_CPU);
+function smpOf({ machine, smp }: ResolveRequest, { board }: MachineChoice): SmpShape {
+  const shape = typeof smp === 'string' ? parseSmp(smp, !board.prefersSockets) : (smp ?? ONE_CPU);
+  if (board.withoutDies && (shape.dies > 1 || shape.modules > 1)) {
+    const text = formatSmp(shape);
+    throw new InputError('bad-smp', `-smp '${text}' is not possible: ${machine} has neither dies nor modules`, {
+      given: text,
+    });
+  }
+  return shape;
+}
 
 /** `host-phys-bits=on`: the CPU's own, at most `host-phys-bits-limit`. */
 function takeHostPhysBits(properties: PropertyMap, { hostCpuid }: HostCapabilities): void {

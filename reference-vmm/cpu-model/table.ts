@@ -45,8 +45,7 @@ function* sharedBasicRows(cpu: ExpandedCpu, level: number): Generator<CpuidRow> 
   if (level >= 0xd)
     for (const [subleaf, registers] of xsaveLeaf(cpu))
       if (registers.eax || (cpu.accelerator === 'tcg' && registers.ebx)) yield rowOf(0xd, subleaf, registers);
-  // SGX is the host's: its subleaves stand there empty.
-  if (level >= 0x12 && !cpu.behaviours.has('no-sgx-leaf')) yield* indexed(0x12, upTo(2, basic.zero));
+  if (level >= 0x12 && !cpu.behaviours.has('no-sgx-leaf')) yield* indexed(0x12, basic.leaf12(cpu));
   if (level >= 0x14) yield* indexed(0x14, basic.leaf14(cpu));
   const amx = !cpu.behaviours.has('no-amx-leaves');
   if (level >= 0x1d && amx) yield* indexed(0x1d, basic.leaf1D(cpu));
@@ -84,13 +83,13 @@ function* sharedExtendedRows(cpu: ExpandedCpu, level: number): Generator<CpuidRo
 }
 
 /** Rows that hold the vCPU's own ids. */
-function* ownRows(cpu: ExpandedCpu, index: number, apicId: number): Generator<CpuidRow> {
+function* ownRows(cpu: ExpandedCpu, apicId: number): Generator<CpuidRow> {
   const level = cpu.number('level');
   if (level >= 1) yield* plain(1, basic.leaf1(cpu, apicId));
   if (level >= 0xb) yield* indexed(0xb, basic.leafB(cpu, apicId));
   const has1F = hasExtendedTopology(cpu.smp) || cpu.on('x-force-cpuid-0x1f');
   if (level >= 0x1f && has1F) yield* indexed(0x1f, basic.leaf1F(cpu, apicId));
-  if (cpu.number('xlevel') >= 0x8000001e) yield* plain(0x8000001e, extended.leaf8000001E(cpu, index, apicId));
+  if (cpu.number('xlevel') >= 0x8000001e) yield* plain(0x8000001e, extended.leaf8000001E(cpu, apicId));
 }
 
 /** One table per vCPU, in order. */
@@ -98,6 +97,6 @@ export function cpuidTables(cpu: ExpandedCpu): { index: number; apicId: number; 
   const shared = [...sharedRows(cpu)];
   return Array.from({ length: cpu.smp.cpus }, (_, index) => {
     const apicId = cpu.apicId(index);
-    return { index, apicId, cpuid: new CpuidTable([...shared, ...ownRows(cpu, index, apicId)]) };
+    return { index, apicId, cpuid: new CpuidTable([...shared, ...ownRows(cpu, apicId)]) };
   });
 }
