@@ -110,7 +110,7 @@ export class Board implements Disposable {
       case 'hlt':
         return [{ kind: 'halted' }];
       case 'shutdown':
-        return [{ kind: 'reset', by: 'triple-fault' }];
+        return [{ kind: 'reset', by: 'triple-fault', crash: crashOf(exit, vcpu, this.memory) }];
       case 'interrupted':
         return [{ kind: 'interrupted' }];
       case 'timeout':

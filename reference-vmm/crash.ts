@@ -7,7 +7,7 @@ import type { Vcpu } from './kvm/kvm.js';
 import { GENERAL_REGISTERS, type Regs, type Sregs } from './kvm/registers.js';
 
 export interface Crash {
-  /** Stable: `internal-error`, `fail-entry`, `unknown-exit`, `guest-address`, `triple-fault` where a reset could not follow. */
+  /** Stable: `internal-error`, `fail-entry`, `unknown-exit`, `guest-address`, `triple-fault`. */
   readonly cause: string;
   /** One line for a person. */
   readonly message: string;
@@ -27,7 +27,6 @@ const SUBERRORS: Readonly<Record<number, string>> = {
 /** KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES. */
 const HAS_INSTRUCTION = 1n;
 const INSTRUCTION_CAP = 15;
-const CR0_PG = 1n << 31n;
 
 /** Describes the exit that ended a guest. */
 export function crashOf(exit: VcpuExit, vcpu: Vcpu, memory: GuestMemory): Crash {
@@ -36,6 +35,7 @@ export function crashOf(exit: VcpuExit, vcpu: Vcpu, memory: GuestMemory): Crash 
     const what = `KVM_EXIT_INTERNAL_ERROR, suberror ${exit.suberror} (${why})`;
     return crash('internal-error', what, vcpu, memory, exit.suberror === 1 ? reportedInstruction(exit.data) : null);
   }
+  if (exit.reason === 'shutdown') return crash('triple-fault', 'KVM_EXIT_SHUTDOWN (triple fault)', vcpu, memory);
   if (exit.reason === 'fail-entry')
     return crash(
       'fail-entry',
@@ -58,7 +58,7 @@ export function crash(
 ): Crash {
   const regs = vcpu.getRegs();
   const sregs = vcpu.getSregs();
-  const instruction = reported ?? fetchInstruction(regs, sregs, memory);
+  const instruction = reported ?? fetchInstruction(vcpu, regs, sregs, memory);
   const bytes = Buffer.from(instruction).toString('hex').replace(/../g, ' $&');
   const at = `${sregs.cs.selector.toString(16)}:${regs.rip.toString(16)}`;
   return {
@@ -85,15 +85,24 @@ function reportedInstruction(data: readonly bigint[]): Uint8Array | null {
   return bytes.slice(1, 1 + Math.min(bytes[0]!, INSTRUCTION_CAP));
 }
 
-/** What stands at CS:RIP; only without paging, where linear addresses are physical. */
-function fetchInstruction({ rip }: Regs, { cs, cr0 }: Sregs, memory: GuestMemory): Uint8Array {
-  if (cr0 & CR0_PG) return new Uint8Array(0);
-  const address = Number(BigInt.asUintN(32, cs.base + rip));
-  for (const { gpa: base, bytes } of memory.regions) {
-    const left = base + bytes.length - address;
-    if (address >= base && left > 0) return memory.at(gpa(address), Math.min(left, INSTRUCTION_CAP)).slice();
+/** What stands at CS:RIP, through the guest's own page tables; up to the first byte that is in no memory. */
+function fetchInstruction(vcpu: Vcpu, { rip }: Regs, { cs }: Sregs, memory: GuestMemory): Uint8Array {
+  // In 64-bit mode the base of CS counts as 0.
+  const start = cs.l ? rip : BigInt.asUintN(32, cs.base + rip);
+  const bytes: number[] = [];
+  while (bytes.length < INSTRUCTION_CAP) {
+    const physical = vcpu.translate(BigInt.asUintN(64, start + BigInt(bytes.length)));
+    const [byte] = physical === null ? [] : readable(memory, Number(physical));
+    if (byte === undefined) break;
+    bytes.push(byte);
   }
-  return new Uint8Array(0);
+  return Uint8Array.from(bytes);
+}
+
+/** The byte at an address; empty where no memory is. */
+function readable(memory: GuestMemory, address: number): Uint8Array {
+  const isThere = memory.regions.some(({ gpa: base, bytes }) => address >= base && address < base + bytes.length);
+  return isThere ? memory.at(gpa(address), 1) : new Uint8Array(0);
 }
 
 const registerLine = (regs: Regs, { cr0, cr2, cr3, cr4, efer }: Sregs): string =>

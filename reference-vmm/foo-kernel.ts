@@ -83,6 +83,7 @@ function fooVcpu(vcpu: Vcpu, answers: () => boolean): Vcpu {
     setRegs: (regs) => vcpu.setRegs(regs),
     getSregs: () => vcpu.getSregs(),
     setSregs: (sregs) => vcpu.setSregs(sregs),
+    translate: (linear) => vcpu.translate(linear),
     getState: (part) => vcpu.getState(part),
     setState: (part, bytes) => vcpu.setState(part, bytes),
     getTscKhz: () => vcpu.getTscKhz(),

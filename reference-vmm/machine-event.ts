@@ -5,7 +5,12 @@ import type { DeviceEvent } from './devices/device.js';
 export type MachineEvent =
   | Exclude<DeviceEvent, { readonly kind: 'reset' }>
   /** The guest asks for a reset; `machine.reset()` does it. */
-  | { readonly kind: 'reset'; readonly by: 'reset-control' | 'keyboard' | 'fast-reset' | 'init' | 'triple-fault' }
+  | {
+      readonly kind: 'reset';
+      readonly by: 'reset-control' | 'keyboard' | 'fast-reset' | 'init' | 'triple-fault';
+      /** Of a triple fault: where the guest was. */
+      readonly crash?: Crash;
+    }
   /** HLT without a local APIC to wake it. */
   | { readonly kind: 'halted' }
   | { readonly kind: 'crashed'; readonly crash: Crash }

@@ -138,7 +138,7 @@ const FAULTS: Readonly<Record<Exclude<Fault, 'msr-not-kept' | 'vcpu-never-woken'
   'guest-lost': { verdict: 'crashed', scenario: 'snapshot-restore', place: { code: 'crashed', step: 'restore' } },
   'guest-restarts': {
     ...{ verdict: 'crashed', scenario: 'snapshot-restore' },
-    place: { code: 'crashed', step: 'restore', message: 'began anew unasked (triple-fault)' },
+    place: { code: 'crashed', step: 'restore', message: 'began anew unasked (triple-fault): KVM_EXIT_SHUTDOWN' },
   },
 };
 

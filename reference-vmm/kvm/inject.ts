@@ -69,6 +69,7 @@ const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   setRegs: (regs) => vcpu.setRegs(regs),
   getSregs: () => vcpu.getSregs(),
   setSregs: (sregs) => vcpu.setSregs(sregs),
+  translate: (linear) => vcpu.translate(linear),
   getState: (part) => faults.getState?.(part, vcpu.getState(part)) ?? vcpu.getState(part),
   setState: (part, bytes) => {
     const arrives = faults.setState ? faults.setState(part, bytes) : bytes;

@@ -32,6 +32,7 @@ export const IOCTL = {
   KVM_SET_REGS: iow(0x82, 'kvm_regs'),
   KVM_GET_SREGS: ior(0x83, 'kvm_sregs'),
   KVM_SET_SREGS: iow(0x84, 'kvm_sregs'),
+  KVM_TRANSLATE: iowr(0x85, 'kvm_translation'),
   KVM_GET_MSRS: iowr(0x88, 'kvm_msrs'),
   KVM_SET_MSRS: iow(0x89, 'kvm_msrs'),
   KVM_SET_SIGNAL_MASK: iow(0x8b, 'kvm_signal_mask'),

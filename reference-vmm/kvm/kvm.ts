@@ -132,6 +132,8 @@ export interface Vcpu extends Disposable {
   setRegs(regs: Regs): void;
   getSregs(): Sregs;
   setSregs(sregs: Sregs): void;
+  /** KVM_TRANSLATE: where in guest-physical memory a linear address is now; null where it is nowhere. */
+  translate(linear: bigint): bigint | null;
   /** The bytes of one part, newly allocated. */
   getState(part: StatePart): Uint8Array;
   setState(part: StatePart, bytes: Uint8Array): void;

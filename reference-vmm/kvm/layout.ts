@@ -35,6 +35,7 @@ export const LAYOUT = {
       ...row(['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer', 'apic_base', 'interrupt_bitmap'], 224, 8),
     },
   },
+  kvm_translation: { size: 24, offsets: { linear_address: 0, physical_address: 8, valid: 16 } },
   kvm_fpu: { size: 416, offsets: {} },
   kvm_xsave: { size: 4096, offsets: {} },
   kvm_xcr: { size: 16, offsets: { xcr: 0, value: 8 } },

@@ -129,6 +129,10 @@ class RecordedVcpu implements Vcpu {
     throw runsNothing('registers');
   }
 
+  translate(): never {
+    throw runsNothing('memory');
+  }
+
   setRegs(): never {
     throw runsNothing('registers');
   }

@@ -111,6 +111,15 @@ export class RealVcpu implements Vcpu {
     this.setState('sregs', encodeSregs(sregs));
   }
 
+  translate(linear: bigint): bigint | null {
+    const { size, offsets } = LAYOUT.kvm_translation;
+    const bytes = new Uint8Array(size);
+    const view = new DataView(bytes.buffer);
+    view.setBigUint64(offsets.linear_address, linear, true);
+    ioctl(this.#fd, 'KVM_TRANSLATE', bytes);
+    return view.getUint8(offsets.valid) ? view.getBigUint64(offsets.physical_address, true) : null;
+  }
+
   getState(part: StatePart): Uint8Array {
     const [get, , size] = STATE_IOCTLS[part];
     const wide = part === 'xsave' && this.#xsave2Bytes > 0;

@@ -236,7 +236,10 @@ export class ProbeGuest implements Disposable {
 function ending(event: Exclude<MachineEvent, { kind: 'record' }>): Outcome {
   switch (event.kind) {
     case 'reset':
-      return { kind: 'crashed', message: `the guest began anew unasked (${event.by})` };
+      return {
+        kind: 'crashed',
+        message: `the guest began anew unasked (${event.by})${event.crash ? `: ${event.crash.message}` : ''}`,
+      };
     case 'timed-out':
       return { kind: 'hung', message: event.crash.message };
     case 'crashed':
