@@ -15,8 +15,9 @@ void t.test('without KVM the error says what to do', async (t) => {
   });
 });
 
-void t.test('a device that is not KVM is refused by the name of the call', async (t) => {
-  t.throws(() => openKvm('/dev/null'), { code: 'kvm-enotty', exitCode: 3, message: /^KVM_GET_API_VERSION: ENOTTY/ });
+void t.test('a device or file that is not KVM is refused by its name and that of the call', async (t) => {
+  const message = /^\/dev\/null is no KVM \(KVM_GET_API_VERSION: ENOTTY\); load kvm_amd/;
+  t.throws(() => openKvm('/dev/null'), { code: 'kvm-absent', exitCode: 3, message });
 });
 
 /** To be refused we must be root and become nobody, and the device must refuse nobody. */

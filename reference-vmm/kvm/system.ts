@@ -10,7 +10,7 @@ import { readHostCpuid } from './host-cpuid.ffi.js';
 import { readHostFacts } from './host-facts.js';
 import { type IoctlName, KVM } from './ioctl.js';
 import type { Kvm, Vm } from './kvm.js';
-import { KvmError } from './kvm-error.js';
+import { errnoName, KvmError } from './kvm-error.js';
 import { ioctl, lastErrno, tryIoctl } from './libc.ffi.js';
 import { MappingPool } from './mapping-pool.js';
 import { RunTimer } from './run-timer.ffi.js';
@@ -23,7 +23,13 @@ import { RealVm } from './vm.js';
 export function openKvm(path = '/dev/kvm'): Kvm {
   const fd = openDevice(path);
   try {
-    const version = ioctl(fd, 'KVM_GET_API_VERSION');
+    const version = tryIoctl(fd, 'KVM_GET_API_VERSION');
+    if (version < 0)
+      throw new MachineError(
+        'kvm-absent',
+        `${path} is no KVM (KVM_GET_API_VERSION: ${errnoName(lastErrno())}); ${CURE}`,
+        { given: path },
+      );
     if (version !== KVM.KVM_API_VERSION)
       throw new MachineError('kvm-version', `${path} speaks KVM API ${version}, this monitor ${KVM.KVM_API_VERSION}`);
     return new RealKvm(fd);
@@ -32,6 +38,9 @@ export function openKvm(path = '/dev/kvm'): Kvm {
     throw error;
   }
 }
+
+const CURE =
+  'load kvm_amd or kvm_intel, switch virtualization on in the firmware, or give this machine nested virtualization';
 
 function openDevice(path: string): number {
   try {
@@ -48,11 +57,7 @@ function openDevice(path: string): number {
         },
       );
     if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO')
-      throw new MachineError(
-        'kvm-absent',
-        `${path}: ${code}; load kvm_amd or kvm_intel, switch virtualization on in the firmware, or give this machine nested virtualization`,
-        { given: path, cause },
-      );
+      throw new MachineError('kvm-absent', `${path}: ${code}; ${CURE}`, { given: path, cause });
     throw new MachineError('kvm-open', `${path}: ${(cause as Error).message}`, { given: path, cause });
   }
 }
