@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
+import { MachineError } from '../corpora/errors.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -18,11 +19,16 @@ export function endsWithUs(child: ChildProcess, signal: 'SIGKILL' | 'SIGTERM' = 
   child.once('exit', () => drop(entry));
 }
 
-/** A new folder `<name>XXXXXX`, which goes with us unless `removeFolder` was called before. */
+/** A new folder `<name>XXXXXX`, which goes with us unless `removeFolder` was called before. Throws `MachineError` `file-not-written`. */
 export function makeFolder(name: string, parent: string = tmpdir()): string {
-  const folder = mkdtempSync(resolve(parent, name));
-  goesWithUs(folder);
-  return folder;
+  try {
+    const folder = mkdtempSync(resolve(parent, name));
+    goesWithUs(folder);
+    return folder;
+  } catch (cause) {
+    const why = `cannot make a folder in ${parent}: ${(cause as NodeJS.ErrnoException).code}`;
+    throw new MachineError('file-not-written', why, { given: parent, cause });
+  }
 }
 
 /** As one that `makeFolder` made. */

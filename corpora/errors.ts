@@ -50,6 +50,16 @@ export class MachineError extends GuestAbiError {
   }
 }
 
+/** What the system says where a disk is full or takes nothing. */
+const OF_THE_DISK = new Set(['ENOSPC', 'EDQUOT', 'EROFS']);
+
+/** The error where it is expected, be it ours or the system's of a full disk; null for any other, which is a bug. */
+export function knownError(error: unknown): GuestAbiError | null {
+  if (error instanceof GuestAbiError) return error;
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  return OF_THE_DISK.has(code) ? new MachineError('file-not-written', message, { cause: error }) : null;
+}
+
 /** An `InputError` for a name that is not in `allowed`; names up to three nearest ones. `kind` is e.g. `CPU model`. */
 export function unknownName(kind: string, given: string, allowed: Iterable<string>): InputError {
   const nearest = nearestNames(given, allowed);

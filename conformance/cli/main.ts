@@ -44,6 +44,8 @@ const loaded = Object.hasOwn(COMMANDS, first) ? [COMMANDS[first]!] : Object.valu
 for (const load of loaded) program.addCommand((await load())());
 for (const command of allCommands(program)) command.exitOverride().configureOutput({ outputError: () => {} });
 
+// What nobody hears any more is no reason to end otherwise.
+process.stderr.on('error', () => undefined);
 const json = process.argv.includes('--json');
 try {
   await program.parseAsync();

@@ -232,6 +232,24 @@ void t.test(
   },
 );
 
+void t.test(
+  'a full disk behind the temporary folder ends the run too; of a log that cannot begin nothing stays',
+  { skip: needsKvm.skip || (!tiny && 'may not mount a file system') },
+  async (t) => {
+    const log = join(folder, 'no-room.jsonl');
+    const end = await verify([...PAIRS, ...ALLOW, '--scenario', 'boot,snapshot-restore', '--log', log], {
+      env: { TMPDIR: tiny! },
+    });
+    t.match(end, { code: 3, stdout: '', stderr: /^guest-abi: cannot (write|make a folder in) .*: ENOSPC\n$/ });
+    t.notOk(readLogFile(log).complete, 'what ran says nothing of the rest');
+    t.equal((await runCli(['report', log])).code, 3);
+    const before = readdirSync(tiny!);
+    const other = await verify([...PAIRS, ...ALLOW, '--log', join(tiny!, 'other.jsonl')]);
+    t.match(other, { code: 3, stderr: /^guest-abi: cannot write .*other\.jsonl: ENOSPC\n$/ });
+    t.same(readdirSync(tiny!), before);
+  },
+);
+
 void t.test('report: written to a file, merged of several, held against another', needsKvm, async (t) => {
   const out = join(folder, 'report.xml');
   t.match(await runCli(['report', '--format', 'junit', '--out', out, LOG]), { stdout: '' });

@@ -122,16 +122,18 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
   const abort = new AbortController();
   const interrupt = (): void => abort.abort();
   for (const signal of SIGNALS) process.once(signal, interrupt);
+  let complete = false;
   try {
     const onStart = (name: string): void =>
       progress.update(`${results.length}/${writer.done.length + waiting.length} ${name}`);
     for await (const { result, life } of runCells(waiting, { ...options, signal: abort.signal }, onStart)) {
       results.push(writer.cell(result, life));
     }
+    complete = !abort.signal.aborted;
   } finally {
     progress.end();
     for (const signal of SIGNALS) process.removeListener(signal, interrupt);
-    writer.end(!abort.signal.aborted);
+    writer.end(complete);
   }
   const summaries = cells.flatMap((cell) => cell.hosts).map(({ summary }) => [summary.id, summary] as const);
   const hosts = [...new Map(summaries).values()];
@@ -141,7 +143,7 @@ export async function runLogged(cells: readonly Cell[], options: RunOptions, wri
     hosts,
     tables: writer.tables,
     cells: inOrder(cells, results),
-    complete: !abort.signal.aborted,
+    complete,
   };
 }
 

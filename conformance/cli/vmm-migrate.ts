@@ -6,7 +6,7 @@ import { DEFAULT_PARAMETERS, withParameters } from '../../reference-vmm/migratio
 import { readTlsFolder } from '../../reference-vmm/migration/tls.js';
 import { parseMigrationUri } from '../../reference-vmm/migration/uri.js';
 import { connectQmp, type QmpClient, QmpCommandError } from '../import/qmp-client.js';
-import { type CommonOptions, printJson, warn } from './output.js';
+import { type CommonOptions, print, printJson, warn } from './output.js';
 import { socketOf } from './qmp-option.js';
 
 export interface VmmMigrateOptions extends CommonOptions {
@@ -54,7 +54,7 @@ export async function vmmMigrate(options: VmmMigrateOptions): Promise<ExitCode> 
   await qmp.execute('migrate', { uri: options.to });
   const info = await follow(qmp);
   if (options.json) printJson('vmm-migrate', { to: options.to, ...info });
-  else process.stdout.write(`${describe(info, options.to)}\n`);
+  else print(describe(info, options.to));
   if (info.status !== 'completed') return isUnknown(info) ? EXIT.cannot : EXIT.broken;
   if (!options.keep) await qmp.execute('quit');
   return EXIT.holds;

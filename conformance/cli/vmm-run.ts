@@ -22,7 +22,7 @@ import { type Creation, Machine } from '../../reference-vmm/monitor.js';
 import type { MachineCore } from '../../reference-vmm/snapshot/machine-state.js';
 import { type RestoreOptions, restoreSnapshot } from '../../reference-vmm/snapshot/restore.js';
 import { PACKAGE_VERSION } from '../version.js';
-import { type CommonOptions, printJson, warn } from './output.js';
+import { type CommonOptions, printJson, warn, writeOut } from './output.js';
 import { socketOf } from './qmp-option.js';
 
 export interface VmmRunOptions extends CommonOptions {
@@ -72,7 +72,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
     ...{ allowAltered: options.allowAltered ?? false, forceFeatures: options.forceFeatures ?? false },
     onSerial: (byte) => {
       if (options.json) serial.push(byte);
-      else process.stdout.write(Uint8Array.of(byte));
+      else writeOut(Uint8Array.of(byte));
     },
   };
   // A folder that is not there is told before a guest runs.
@@ -95,6 +95,7 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   );
   const { live } = controlled;
   const rehearsed = server && ([rehearseSending(live), live.travelFacts()] as const);
+  tellOfTripleFault(live);
   if (!options.incoming && !options.paused) controlled.cont();
   await using _ = server && (await control(server, controlled, options, { kvm, options: make }));
   if (options.incoming) await awaitGuest(controlled, options);
@@ -105,6 +106,15 @@ export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   if (options.json) printJson('vmm-run', { pair, ...end, serial: Buffer.from(serial).toString('latin1') });
   else if (end.message) warn(end.message);
   return end.event === 'quit' || (end.event === 'exit' && end.code === SHUTDOWN) ? EXIT.holds : EXIT.broken;
+}
+
+/** Says where the guest was when it reset itself without asking: once, for it may do so for ever. */
+function tellOfTripleFault(live: LiveMachine): void {
+  const stop = live.onEvent((event) => {
+    if (event.kind !== 'reset' || !event.crash) return;
+    warn(`the guest was reset: ${event.crash.message}`);
+    stop();
+  });
 }
 
 /** Throws `InputError` where the options name neither an image nor a snapshot, before a machine is made. */
@@ -232,7 +242,9 @@ function timedOut({ live }: ControlledMachine, timeout: number): End {
   return { event: 'timed-out', code: null, message: `the guest ran for ${timeout} s: ${where}` };
 }
 
+/** Throws the monitor's own error where that ended the guest. */
 function endOf(end: MachineEnd): End {
+  if (end.kind === 'failed' && end.error) throw end.error;
   if (end.kind === 'exit') return { event: 'exit', code: end.code, message: null };
   return { event: end.kind, code: null, message: 'message' in end ? end.message : null };
 }

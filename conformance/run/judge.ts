@@ -119,8 +119,9 @@ export class Life {
     return this.#altered.length > 0 ? this.#judgement('altered', this.#altered) : this.#judgement('identical', []);
   }
 
+  /** Throws errors that say nothing of the guest: bugs, and a full disk, which ends the run. */
   failed(error: unknown): Judgement {
-    if (!(error instanceof GuestAbiError)) throw error;
+    if (!(error instanceof GuestAbiError) || error.code === 'file-not-written') throw error;
     const code = error instanceof AgentSilent ? 'hung' : error instanceof AgentGone ? 'crashed' : error.code;
     const verdict = code === 'hung' ? code : HOST_CANNOT.has(code) ? 'skipped' : 'crashed';
     return this.#judgement(verdict, [failure(code, this.#step, error.message)]);

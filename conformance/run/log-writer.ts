@@ -1,5 +1,15 @@
 /** Writes the result log line by line, as results come; goes on with a log that was cut. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { InputError, MachineError } from '../../corpora/errors.js';
 import type { CellResult } from '../../corpora/verdict.js';
@@ -45,6 +55,20 @@ export class LogWriter {
     this.file = file;
     this.done = before?.cells ?? [];
     this.#fd = openFile(fresh, before ? 'w' : 'wx');
+    try {
+      this.#begin(options, part, before);
+    } catch (error) {
+      // Of a log that did not begin nothing stays, and one that is gone on with stays as it is.
+      rmSync(fresh);
+      throw error;
+    }
+    if (before) {
+      fsyncSync(this.#fd);
+      renameSync(fresh, file);
+    }
+  }
+
+  #begin(options: LoggedOptions, part: string | undefined, before: ResultLog | null): void {
     this.#write({
       type: 'run',
       schema: LOG_SCHEMA,
@@ -56,10 +80,6 @@ export class LogWriter {
     for (const host of before?.hosts ?? []) this.host(host);
     for (const table of before?.tables.values() ?? []) this.#table(table);
     for (const cell of this.done) this.#write({ type: 'cell', ...cell });
-    if (before) {
-      fsyncSync(this.#fd);
-      renameSync(fresh, file);
-    }
   }
 
   /** A new log. Without a name: `guest-abi-results/run.jsonl`, or `run-2.jsonl` and so on; an existing file is never written over. */

@@ -22,7 +22,9 @@ export type ControlState =
 /** How the machine came to its end. */
 export type MachineEnd =
   | { readonly kind: 'exit'; readonly code: number }
-  | { readonly kind: 'crashed' | 'halted' | 'failed'; readonly message: string }
+  | { readonly kind: 'crashed' | 'halted'; readonly message: string }
+  /** `error`: of the monitor itself; else no guest came. */
+  | { readonly kind: 'failed'; readonly message: string; readonly error?: Error }
   /** By its owner. */
   | { readonly kind: 'quit' }
   | { readonly kind: 'migrated' };
@@ -147,7 +149,7 @@ export class ControlledMachine implements Disposable {
   #hear(event: LiveEvent): void {
     if (event.kind === 'reset') this.#emit('RESET', { guest: true, reason: 'guest-reset' });
     else if (event.kind === 'crashed') this.#broke({ kind: 'crashed', message: event.crash.message });
-    else if (event.kind === 'failed') this.#broke({ kind: 'failed', message: event.error.message });
+    else if (event.kind === 'failed') this.#broke({ kind: 'failed', message: event.error.message, error: event.error });
     else if (event.kind === 'halted')
       this.#broke({ kind: 'halted', message: 'the guest halted with nothing to wake it' });
     else if (event.kind === 'exit') {

@@ -3,7 +3,7 @@
  * are one version, which the runner checks) and does not load their schemas: an agent starts often, on slow emulated hosts.
  */
 import type { Readable, Writable } from 'node:stream';
-import { EXIT, GuestAbiError, InputError } from '../../../corpora/errors.js';
+import { EXIT, InputError, knownError } from '../../../corpora/errors.js';
 import { PACKAGE_VERSION } from '../../version.js';
 import { AGENT_SCHEMA, linesOf } from './lines.js';
 import type { Operation, Params, Result } from './protocol.js';
@@ -35,7 +35,8 @@ async function answer(line: string, handlers: Handlers): Promise<unknown> {
 }
 
 function errorReply(error: unknown): unknown {
-  if (error instanceof GuestAbiError) return { ...error.toJSON(), exitCode: error.exitCode };
+  const known = knownError(error);
+  if (known) return { ...known.toJSON(), exitCode: known.exitCode };
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { code: 'agent-internal', message, given: null, nearest: [], exitCode: EXIT.cannot };
 }
