@@ -1,20 +1,35 @@
 /** `probe`, `vmm run`, `doctor` and `start` as a user runs them, on this machine's KVM. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
 import { SHUTDOWN_CODE } from '../../corpora/probe-abi.js';
 import { shortFolder } from '../../corpora/short-folder.js';
+import type { Verdict } from '../../corpora/verdict.js';
 import { loadVolatility } from '../../corpora/volatility/volatility.js';
 import { probeImagePath } from '../../guest-probes/images.js';
 import { resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { needsKvm } from '../../reference-vmm/fixtures.js';
+import { hostCapabilities } from '../../reference-vmm/kvm/capabilities.js';
 import { openKvm } from '../../reference-vmm/kvm/system.js';
+import type { Judged } from '../../reports/result-log.js';
+import { altersCpuid } from '../hosts/summary.js';
 import { withDerivedBits } from '../oracle/derived-bits.js';
 import { processesMarked } from './fixtures.js';
 import { CLI, runCli } from './run-cli.js';
+import { exitOfStart } from './start.js';
 
 const folder = t.testdir();
 const PAIR = { machine: 'pc-i440fx-2.3', cpu: 'Nehalem' };
@@ -125,7 +140,8 @@ void t.test(
     t.ok(performance.now() - start < 20_000);
     // lidt 0x100010 (of zeros); ud2
     const resetting = flatGuest('resets', 0x0f, 0x01, 0x1d, 0x10, 0, 0x10, 0, 0x0f, 0x0b, ...Array(16).fill(0));
-    t.match(await runCli([...resetting, '--timeout', '1']), { code: 1, stderr: /./ });
+    const told = /^guest-abi: the guest was reset: KVM_EXIT_SHUTDOWN .*\nguest-abi: the guest ran for 1 s: .*\n$/;
+    t.match(await runCli([...resetting, '--timeout', '1']), { code: 1, stderr: told });
   },
 );
 
@@ -181,6 +197,50 @@ void t.test('start: the main job, its control, and what it means', needsKvm, asy
   const identical = run!.cells.some(({ verdict }) => verdict === 'identical');
   t.equal(end.code, identical ? 0 : 3);
   if (!identical) t.ok(observed!.cells.some(({ verdict }) => verdict === 'altered'));
+});
+
+/** Its second run is on kernels that alter CPUID. */
+const alters = needsKvm.skip ? false : altersHere();
+function altersHere(): boolean {
+  using kvm = openKvm();
+  return altersCpuid(hostCapabilities(kvm));
+}
+
+void t.test(
+  'start: interrupted it runs nothing more, and what it ran proves nothing',
+  { skip: needsKvm.skip || (!alters && 'this KVM alters no CPUID') },
+  async (t) => {
+    const cwd = join(folder, 'interrupted');
+    mkdirSync(cwd);
+    const log = join(cwd, 'guest-abi-results/run-altered.jsonl');
+    const end = await runCli(['start', '--offline'], {
+      ...{ cwd, env: { XDG_CACHE_HOME: cwd } },
+      signal: { name: 'SIGINT', when: () => existsSync(log) && readFileSync(log, 'utf8').includes('"type":"cell"') },
+    });
+    t.equal(end.code, 3, end.stderr);
+    t.match(end.stdout, /^The run was cut short\.$/m);
+    t.notMatch(end.stdout, /Control:/);
+  },
+);
+
+void t.test('start: a break breaks it, wherever it is seen, and a control that catches nothing', async (t) => {
+  const runOf = (verdict: Verdict, predicted: Verdict, complete = true): Judged => ({
+    cells: [
+      {
+        ...{ pair: 'pc-1.0/Nehalem', smp: '1', subject: 'reference-vmm', hosts: ['local'], scenario: 'boot' },
+        ...{ verdict, predicted, forced: [], evidence: 'resolved-only', reasons: [], ms: 1 },
+      },
+    ],
+    complete,
+  });
+  const [identical, altered] = [runOf('identical', 'identical'), runOf('altered', 'altered')];
+  t.equal(exitOfStart(identical, altered, [{ caught: true }]), 0);
+  t.equal(exitOfStart(identical, runOf('changed', 'altered'), [{ caught: true }]), 1);
+  t.equal(exitOfStart(runOf('changed', 'identical'), null, []), 1);
+  t.equal(exitOfStart(identical, altered, [{ caught: true }, { caught: false }]), 1);
+  t.equal(exitOfStart(identical, runOf('altered', 'altered', false), []), 3);
+  t.equal(exitOfStart(runOf('identical', 'identical', false), null, []), 3);
+  t.equal(exitOfStart(runOf('refused', 'refused'), altered, [{ caught: true }]), 3);
 });
 
 interface Cell {

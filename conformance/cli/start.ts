@@ -2,7 +2,7 @@
 import type { Definitions } from '../../corpora/definitions.js';
 import { EXIT, type ExitCode, GuestAbiError } from '../../corpora/errors.js';
 import { jsonReport } from '../../reports/json.js';
-import { isBreak, type ResultLog, totalsOf } from '../../reports/result-log.js';
+import { isBreak, type Judged, type ResultLog, totalsOf } from '../../reports/result-log.js';
 import { conclusionLine, hostLines, tableLines, textPainter } from '../../reports/text.js';
 import type { Host } from '../hosts/host.js';
 import { isLabReady } from '../hosts/lab/setup.js';
@@ -39,27 +39,40 @@ export async function start(options: StartOptions): Promise<ExitCode> {
   say(`guest-abi ${PACKAGE_VERSION}   Does a guest see the same CPU tomorrow as today?`);
   const pairs = pairsOf(definitionsOf(options.corpora));
   const local = await openLocal();
+  await using _ = local instanceof ProcessHost ? local : null;
   const exact = local instanceof ProcessHost && !altersCpuid(local.capabilities);
   await using lab = exact ? null : await openLab(options);
   await using recorded = lab || local instanceof ProcessHost ? null : await openHosts(RECORDED_HOSTS);
   const hosts = exact ? [local] : (lab?.hosts ?? recorded?.hosts ?? [local as ProcessHost]);
   if (!(local instanceof ProcessHost)) say(`No KVM on this machine: ${local.message}`);
-  try {
-    const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? recorded?.hosts ?? [])];
-    say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
-    const writer = LogWriter.create(loggedOptions(options));
-    const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
-    const text = textOptions(options);
-    say(tableLines(log.cells, textPainter(text.color), text.verbose).join('\n'));
-    const observed = local instanceof ProcessHost && !exact ? await observeAltered(pairs, local, say) : null;
-    const caught = await playControl(hosts, local, pairs, say);
-    say(meaning(log, hosts));
-    say(`Next: guest-abi verify --help        log: ${writer.file}`);
-    if (options.json) printJson('start', { run: jsonReport(log), observed, control: caught });
-    return caught.some((plant) => !plant.caught) ? EXIT.broken : exitOf(log);
-  } finally {
-    if (local instanceof ProcessHost) await local[Symbol.asyncDispose]();
-  }
+  const shown = [...(local instanceof ProcessHost ? [local] : []), ...(lab?.hosts ?? recorded?.hosts ?? [])];
+  say(hostLines(shown.map(({ summary }) => summary)).join('\n'));
+  const writer = LogWriter.create(loggedOptions(options));
+  const log = await runLogged(cellsFor(pairs, hosts), { ...runOptions({}), jobs: 2 }, writer);
+  const text = textOptions(options);
+  say(tableLines(log.cells, textPainter(text.color), text.verbose).join('\n'));
+  // Whoever interrupts the one run does not wait for the next.
+  const altered =
+    local instanceof ProcessHost && !exact && log.complete ? await observeAltered(pairs, local, say) : null;
+  const complete = log.complete && (altered?.complete ?? true);
+  const caught = complete ? await playControl(hosts, local, pairs, say) : [];
+  if (!complete) say('The run was cut short.');
+  say(meaning(log, hosts));
+  say(`Next: guest-abi verify --help        log: ${writer.file}`);
+  if (options.json)
+    printJson('start', { run: jsonReport(log), observed: altered && jsonReport(altered), control: caught });
+  return exitOfStart(log, altered, caught);
+}
+
+/** `altered`: the same pairs observed on a kernel that alters CPUID. A control that was not played caught nothing. */
+export function exitOfStart(
+  log: Judged,
+  altered: Judged | null,
+  caught: readonly Pick<PlantEnd, 'caught'>[],
+): ExitCode {
+  const runs = [log, ...(altered ? [altered] : [])];
+  if (runs.some(({ cells }) => cells.some(isBreak)) || caught.some((plant) => !plant.caught)) return EXIT.broken;
+  return runs.every(({ complete }) => complete) ? exitOf(log) : EXIT.cannot;
 }
 
 type Pairs = readonly Pick<Cell, 'identity' | 'smp'>[];
@@ -109,7 +122,7 @@ async function openLab({ offline }: StartOptions): Promise<OpenHosts | null> {
 }
 
 /** On a kernel that alters CPUID: the same pairs once more, to see that nothing changes beyond that. */
-async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: string) => void) {
+async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: string) => void): Promise<ResultLog> {
   const cells = cellsOf(pairs, [local], ['boot', 'reset', 'cold-start', 'snapshot-restore', 'migrate']);
   const lenient = { allowAltered: true, forceFeatures: true };
   const writer = LogWriter.create(loggedOptions(lenient), undefined, { suffix: 'altered' });
@@ -119,7 +132,7 @@ async function observeAltered(pairs: Pairs, local: ProcessHost, say: (text: stri
   say(`Local, observed with --allow-altered: ${altered} cells altered, ${changed} changed`);
   for (const cell of log.cells.filter(isBreak))
     say(`    ${cell.pair} ${cell.scenario}: ${cell.verdict}: ${cell.reasons[0]?.message}`);
-  return jsonReport(log);
+  return log;
 }
 
 async function playControl(
