@@ -27,6 +27,7 @@ export const FEATURE_WORDS: readonly Word[] = [
   [0xd, 1, 'ecx'],
   [0xd, 1, 'edx'],
   [0x19, null, 'ebx'],
+  [0x24, 1, 'ecx'],
   [0x29, null, 'ebx'],
   [0x40000001, null, 'eax'],
   [0x40000001, null, 'edx'],
@@ -43,8 +44,8 @@ export const FEATURE_WORDS: readonly Word[] = [
   [0xc0000001, null, 'edx'],
 ];
 
-/** Leaves that describe hardware which KVM hands to the guest as it is (PMU, SGX, Intel PT, LBR, AMX, AVX10): equal, or zero. */
-const CONTENT_LEAVES: ReadonlySet<number> = new Set([0xa, 0x12, 0x14, 0x1c, 0x1d, 0x1e, 0x23, 0x24]);
+/** Leaves that describe hardware which KVM hands to the guest as it is (PMU, SGX, Intel PT, LBR, AMX): equal, or zero. */
+const CONTENT_LEAVES: ReadonlySet<number> = new Set([0xa, 0x12, 0x14, 0x1c, 0x1d, 0x1e, 0x23]);
 
 /** 1.EDX bits that AMD repeats in 80000001.EDX: APM vol. 3, appendix E.4.2. */
 const AMD_ALIASES = 0x0183_f3ff;
@@ -130,6 +131,7 @@ const known = new KeptOf<HostCapabilities, readonly Shortfall[]>();
 function rowShortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
   if (row.leaf === 0xd && row.subleaf !== null && row.subleaf >= 2) return layoutShortfalls(row, host);
   if (CONTENT_LEAVES.has(row.leaf)) return contentShortfalls(row, host);
+  if (row.leaf === 0x24 && row.subleaf === 0) return avx10Shortfalls(row, host);
   if (row.leaf === 0x80000008) return [...physBitsShortfall(row, host), ...featureShortfalls(row, host)];
   return featureShortfalls(row, host);
 }
@@ -141,6 +143,17 @@ function featureShortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
       return shortfall('feature', row, register, offered, row[register] & ~offered, cpuBits(host, row, register));
     },
   );
+}
+
+/** A version up to the host's, and vector lengths (SDM vol. 2A, CPUID leaf 24H; QEMU, x86_cpu_filter_features). */
+function avx10Shortfalls(row: CpuidRow, host: HostCapabilities): Shortfall[] {
+  const offered = host.supportedCpuid.value(row.leaf, row.subleaf, 'ebx');
+  const [version, own] = [row.ebx & 0xff, offered & 0xff];
+  const lengths = row.ebx & ~offered & ~0xff;
+  return [
+    ...shortfall('content', row, 'ebx', offered, version > own ? version ^ own : 0),
+    ...shortfall('feature', row, 'ebx', offered, lengths, host.hostCpuid.value(row.leaf, row.subleaf, 'ebx')),
+  ];
 }
 
 /** What the CPU itself has of a feature word; KVM's own leaves are in no CPU, and an AMD alias stands for the feature at its other place. */

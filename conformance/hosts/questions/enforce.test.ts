@@ -1,9 +1,11 @@
 /** enforce, check and filter on every capture at hand, against a second reckoning and as properties. */
 import fc from 'fast-check';
 import t from 'tap';
+import { CpuidTable } from '../../../corpora/cpuid.js';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { featureDictionary } from '../../../corpora/features.js';
 import { parseHex32 } from '../../../corpora/hex.js';
+import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { filterCpu, isOffered, lacksOf } from '../../../reference-vmm/cpu-model/enforce.js';
@@ -148,6 +150,25 @@ void t.test('a state component goes with the features that bring it in', async (
   ]);
   t.strictSame(lacks.unavailable, ['pku']);
   t.strictSame(removed, ['pku']);
+});
+
+void t.test("AVX10 is asked for by lengths and version: a host's higher version is no other CPU", async (t) => {
+  const at = (host: HostCapabilities) =>
+    resolveOnHost({ machine: 'pc-next', cpu: 'qemu64,+avx10,avx10-version=1', host, definitions }).lacks;
+  const without = at(EPYC);
+  t.strictSame(without.unavailable, ['avx10', 'avx10-128', 'avx10-256', 'avx10-512']);
+  t.strictSame(without.filtered.at(-1), {
+    ...{ 'cpuid-input-eax': 0x24, 'cpuid-input-ecx': 0, 'cpuid-register': 'EBX', features: 0x70000 },
+  });
+  const row = { leaf: 0x24, subleaf: 0, eax: 0, ecx: 0, edx: 0 };
+  const having = (ebx: number): HostCapabilities => ({
+    ...EPYC,
+    supportedCpuid: new CpuidTable([...EPYC.supportedCpuid.rows, { ...row, ebx }]),
+  });
+  const reasons = (ebx: number) => at(having(ebx)).reasons.filter(({ leaf }) => leaf === '0x00000024');
+  t.strictSame(reasons(0x7_0002), []);
+  t.match(reasons(0x3_0001), [{ code: 'cpuid-not-offered', bit: 18, feature: 'avx10-512' }]);
+  t.match(reasons(0x7_0000), [{ code: 'cpuid-content-differs', register: 'ebx' }]);
 });
 
 void t.test('physical address bits beyond the 40 that QEMU shows everywhere must be there', async (t) => {

@@ -34,12 +34,12 @@ function register(rows: readonly Row[], leaf: number, subleaf: number, name: Nam
 /** leaf.subleaf.register of every set of features. */
 const SETS = new Set(
   `1.0.ecx 1.0.edx 6.0.eax 7.0.ebx 7.0.ecx 7.0.edx 7.1.eax 7.1.ebx 7.1.ecx 7.1.edx 7.2.edx d.0.eax d.0.edx d.1.eax d.1.ecx
-  d.1.edx 19.0.ebx 40000001.0.eax 40000001.0.edx 80000001.0.ecx 80000001.0.edx 80000007.0.ebx 80000007.0.edx 80000008.0.ebx
+  d.1.edx 19.0.ebx 24.1.ecx 40000001.0.eax 40000001.0.edx 80000001.0.ecx 80000001.0.edx 80000007.0.ebx 80000007.0.edx 80000008.0.ebx
   8000000a.0.edx 8000001f.0.eax 80000021.0.eax 80000021.0.ecx 80000022.0.eax c0000001.0.edx 29.0.ebx`.split(/\s+/),
 );
 
 /** Leaves that are the hardware's own content. */
-const CONTENTS = new Set([0xa, 0x12, 0x14, 0x1c, 0x1d, 0x1e, 0x23, 0x24]);
+const CONTENTS = new Set([0xa, 0x12, 0x14, 0x1c, 0x1d, 0x1e, 0x23]);
 
 /** Bits given beyond the list, whatever the host. */
 const ALWAYS: Readonly<Record<string, bigint>> = {
@@ -87,6 +87,11 @@ export function lacksAgain(capture: CaptureText, wanted: readonly Row[]): string
       if (SETS.has(place)) {
         const missing = value & ~given(capture, leaf, subleaf, name);
         for (let bit = 0n; bit < 32n; bit++) if ((missing >> bit) & 1n) lacks.push(`${place}[${bit}]`);
+      } else if (place === '24.0.ebx') {
+        // AVX10: the version in the low byte is a number, the lengths above it are bits.
+        const own = register(capture.supportedCpuid, leaf, 0, name);
+        if ((value & 0xffn) > (own & 0xffn)) lacks.push(place);
+        for (let bit = 8n; bit < 32n; bit++) if (((value & ~own) >> bit) & 1n) lacks.push(`${place}[${bit}]`);
       } else if (CONTENTS.has(leaf)) {
         if (value !== 0n && value !== register(capture.supportedCpuid, leaf, subleaf, name)) lacks.push(place);
       } else if (leaf === 0xd && subleaf >= 2 && (name === 'eax' || name === 'ebx')) {
