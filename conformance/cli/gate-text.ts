@@ -84,7 +84,8 @@ function fixTexts(group: readonly GateFinding[], kind: ChangeKind, order: readon
   const machines = new Map<string, string[]>();
   for (const { line, machines: own } of group.flatMap(({ fix }) => fix))
     machines.set(line, unique([...(machines.get(line) ?? []), ...own]));
-  if (machines.size === 0 && kind === 'removed') return ['--fix prints the patch that brings it back'];
+  const isOfFiles = group.some(({ causes }) => causes.some(({ file }) => file !== null));
+  if (machines.size === 0 && kind === 'removed' && isOfFiles) return ['--fix prints the patch that brings it back'];
   return [...machines].map(([line, own]) => `${line}${own.length > 0 ? ` in ${machineRanges(own, order)}` : ''}`);
 }
 

@@ -35,7 +35,7 @@ export function definitionsOf(corpora: readonly string[] = []): Definitions {
   return new Definitions(corpora);
 }
 
-/** All pairs that the options name, each SMP shape of each. Throws `InputError` where a name or glob matches nothing. */
+/** All pairs that the options name, each SMP shape of each, each once whatever names and globs it matches. Throws `InputError` where a name or glob matches nothing. */
 export function selectPairs(options: PairOptions, definitions: Definitions): PairRequest[] {
   const named = (options.pair ?? []).map(parsePair).map(({ machine, cpu }) => ({ machine, cpu: formatCpu(cpu) }));
   const crossed = (options.machine ?? (options.cpu ? ['*'] : []))
@@ -45,9 +45,10 @@ export function selectPairs(options: PairOptions, definitions: Definitions): Pai
     );
   if (crossed.length === 0 && (options.machine || options.cpu))
     throw new InputError('no-pairs', `no pair matches --machine ${list(options.machine)} --cpu ${list(options.cpu)}`);
-  return [...named, ...crossed].flatMap((pair) =>
+  const all = [...named, ...crossed].flatMap((pair) =>
     shapesOn(pair.machine, options.smp ?? ['1'], definitions).map((smp) => ({ ...pair, smp })),
   );
+  return [...new Map(all.map((one) => [`${one.machine}/${one.cpu} ${one.smp}`, one])).values()];
 }
 
 /** In the form that leaves nothing open: `4` is four sockets on machine types before 6.2, four cores since. */

@@ -27,11 +27,12 @@ export async function seeTables(
   workers: number,
 ): Promise<SeenTables> {
   const has = await askOverview(launcher);
-  const machines = globs.machines.flatMap((glob) => {
+  const named = globs.machines.flatMap((glob) => {
     const found = has.machines.filter(globMatcher(glob));
     if (found.length === 0) throw unknownName('machine type', glob, has.machines);
     return found;
   });
+  const machines = [...new Set(named)];
   const models = new Set(has.models);
   const pairs = machines.flatMap((machine): QemuPair[] =>
     listModels(machine, definitions)

@@ -49,6 +49,27 @@ void t.test('every cell is judged as predicted, logged and reported', needsKvm, 
   for (const { pair, verdict } of report.cells) t.match(text.stdout, new RegExp(`${pair.split(',')[0]}.*${verdict}`));
 });
 
+void t.test('a pair that several names and globs match is one', needsKvm, async (t) => {
+  const names = [
+    '--pair',
+    'pc-i440fx-1.6/kvm64',
+    '--machine',
+    'pc-i440fx-1.6',
+    '--cpu',
+    'kvm6*',
+    '--cpu',
+    '*vm64',
+    '--smp',
+    '1',
+    '--smp',
+    '1',
+  ];
+  const { stdout } = await verify([...names, '--scenario', 'boot', '--list', '--json']);
+  const { cells } = JSON.parse(stdout) as { cells: CellResult[] };
+  t.equal(cells.filter(({ pair }) => pair === 'pc-i440fx-1.6/kvm64').length, 1);
+  t.equal(new Set(cells.map(nameOf)).size, cells.length);
+});
+
 void t.test('without --allow-altered a cell is identical or refused, as predicted', needsKvm, async (t) => {
   const args = ['--pair', 'pc-i440fx-1.6/kvm64', '--scenario', 'boot'];
   const listed = JSON.parse((await verify([...args, '--list', '--json'])).stdout) as { cells: CellResult[] };

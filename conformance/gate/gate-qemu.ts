@@ -55,7 +55,7 @@ export async function gateQemus(base: QemuLauncher, head: QemuLauncher, options:
       ...msrNote(pairs, base),
       ...skippedNote(cells, chosen.size),
       ...(done.size > 0 ? [`${done.size} pairs were in the log`] : []),
-      ...(waiting.length === 0 ? [] : [rateNote(waiting.length, seconds)]),
+      ...(waiting.length === 0 ? [] : [rateNote(cells.slice(done.size).filter(isCompared).length, seconds)]),
     ],
   };
 }
@@ -64,6 +64,8 @@ const nameOf = ({ machine, cpu }: QemuPair): string => `${machine}/${cpu}`;
 
 const rateNote = (pairs: number, seconds: number): string =>
   `${pairs} pairs booted under both in ${seconds.toFixed(1)} s: ${(pairs / seconds).toFixed(1)} pairs a second`;
+
+const isCompared = ({ verdict }: CellResult): boolean => verdict === 'identical' || verdict === 'changed';
 
 export const isBroken = ({ verdict }: Pick<GatedPair, 'verdict'>): boolean =>
   verdict !== 'identical' && verdict !== 'skipped';
@@ -114,7 +116,10 @@ export function findingsOf(cells: readonly GatedPair[], text: string): GateFindi
     return {
       ...{ kind: verdict === 'changed' ? 'changed' : 'removed', pairs, models, machines, reasons },
       causes: [{ file: null, line: null, property: null, before: undefined, after: undefined, text }],
-      effects: verdict === 'changed' ? effectsOf(reasons) : ['guests of it cannot be started any more'],
+      effects:
+        verdict === 'changed'
+          ? effectsOf(reasons)
+          : [verdict === 'refused' ? 'guests of it cannot be started any more' : 'it was not seen under both QEMUs'],
       fix: qemuFix(models, machines, reasons),
     };
   });

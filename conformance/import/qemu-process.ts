@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MachineError } from '../../corpora/errors.js';
 import { endsWithUs, makeFolder, removeFolder } from '../ends-with-us.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
@@ -10,14 +11,20 @@ import { connectQmp, type QmpClient } from './qmp-client.js';
 /** How long QEMU may take to open its QMP socket, in milliseconds: two busy cores, cold page cache. */
 const START_DEADLINE = 60_000;
 
-/** QEMU ended before it answered. */
+/** Milliseconds for a QEMU that has closed its connection to end, and for what it said to come. */
+const ENDING = 2000;
+
+/** QEMU ended before it answered, or never did. */
 export class QemuStartError extends MachineError {
   /** All that it wrote on stderr. */
   readonly said: string;
+  /** As `QemuProcess.ended`. */
+  readonly ended: string;
 
-  constructor(message: string, said: string, cause: unknown) {
+  constructor(message: string, said: string, ended: string, cause: unknown) {
     super('qemu-start', message, { cause });
     this.said = said;
+    this.ended = ended;
   }
 }
 
@@ -27,8 +34,16 @@ export class QemuProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #folder: string;
   readonly #stderr: () => string;
+  readonly #closed: Promise<unknown>;
 
-  private constructor(qmp: QmpClient, child: ChildProcess, folder: string, stderr: () => string) {
+  private constructor(
+    qmp: QmpClient,
+    child: ChildProcess,
+    folder: string,
+    stderr: () => string,
+    closed: Promise<unknown>,
+  ) {
+    this.#closed = closed;
     this.#stderr = stderr;
     this.qmp = qmp;
     this.#child = child;
@@ -64,13 +79,17 @@ export class QemuProcess implements AsyncDisposable {
     child.on('error', (error) => {
       complaint = error.message;
     });
+    const closed = new Promise((resolve) => child.once('close', resolve));
     try {
       const qmp = await connectQmp(socket, START_DEADLINE, () => isAlive(child));
-      return new QemuProcess(qmp, child, folder, () => complaint);
+      return new QemuProcess(qmp, child, folder, () => complaint, closed);
     } catch (error) {
+      if ((error as MachineError).code === 'qmp-lost') await orAWhile(closed);
+      const ended = endOf(child);
       await end(child, folder);
-      if (!complaint) throw error;
-      throw new QemuStartError(`QEMU ${launcher.version}: ${firstComplaint(complaint)}`, complaint, error);
+      const why =
+        ended === '' ? `no answer in ${START_DEADLINE} ms` : (firstComplaint(complaint) ?? `no message (${ended})`);
+      throw new QemuStartError(`QEMU ${launcher.version}: ${why}`, complaint, ended, error);
     }
   }
 
@@ -85,9 +104,12 @@ export class QemuProcess implements AsyncDisposable {
 
   /** How it ended: `status 1`, `ended by SIGABRT`; empty while it runs. */
   get ended(): string {
-    const { exitCode, signalCode } = this.#child;
-    if (signalCode) return `ended by ${signalCode}`;
-    return exitCode === null ? '' : `status ${exitCode}`;
+    return endOf(this.#child);
+  }
+
+  /** Waits for the end of one that has closed its connection, and for all that it said. */
+  ending(): Promise<unknown> {
+    return orAWhile(this.#closed);
   }
 
   /** Kills QEMU and removes its socket. */
@@ -95,6 +117,16 @@ export class QemuProcess implements AsyncDisposable {
     await this.qmp[Symbol.asyncDispose]();
     await end(this.#child, this.#folder);
   }
+}
+
+/** A wrapper's child may hold its pipes open. */
+const orAWhile = (closed: Promise<unknown>): Promise<unknown> =>
+  Promise.race([closed, sleep(ENDING, undefined, { ref: false })]);
+
+function endOf({ exitCode, signalCode, pid }: ChildProcess): string {
+  if (signalCode) return `ended by ${signalCode}`;
+  if (pid === undefined) return 'not started';
+  return exitCode === null ? '' : `status ${exitCode}`;
 }
 
 const isAlive = (child: ChildProcess): boolean =>
@@ -110,7 +142,9 @@ async function end(child: ChildProcess, folder: string): Promise<void> {
 }
 
 /** The first line that is no warning: hints may follow it. */
-const firstComplaint = (text: string): string => {
-  const lines = text.trim().split('\n');
-  return (lines.find((line) => !line.includes('warning:')) ?? lines[0]!).replace(/^\S*qemu-system-x86_64: /, '');
-};
+const firstComplaint = (text: string): string | undefined =>
+  text
+    .trim()
+    .split('\n')
+    .find((line) => line && !line.includes('warning:'))
+    ?.replace(/^\S*qemu-system-x86_64: /, '');

@@ -32,12 +32,17 @@ export async function runCommand(
     env: { ...(options.env ?? process.env), LC_ALL: 'C.UTF-8' },
     stdio: ['ignore', 'pipe', 'pipe', options.onStatusLine ? 'pipe' : 'ignore'],
   });
-  const output = [gather(child.stdout!), gather(child.stderr!)] as const;
+  const [stdout, stderr] = [gather(child.stdout!), gather(child.stderr!)];
   if (options.onStatusLine) eachLine(child.stdio[3] as NodeJS.ReadableStream, options.onStatusLine);
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
-    child.kill('SIGKILL');
+    // What it started itself may live on, and hold the pipes open.
+    const letGo = (): void => {
+      for (const stream of child.stdio) stream?.destroy();
+    };
+    if (child.exitCode === null && child.signalCode === null) child.once('exit', letGo).kill('SIGKILL');
+    else letGo();
   }, options.deadline);
   endsWithUs(child, 'SIGTERM');
   try {
@@ -45,7 +50,7 @@ export async function runCommand(
       child.once('error', (error) => reject(missing(program, error)));
       child.once('close', (code) => resolve(code));
     });
-    return { status, stdout: await output[0], stderr: await output[1], timedOut };
+    return { status, stdout: stdout(), stderr: stderr(), timedOut };
   } finally {
     clearTimeout(timer);
   }
@@ -54,8 +59,9 @@ export async function runCommand(
 const missing = (program: string, cause: unknown): MachineError =>
   new MachineError('program-missing', `cannot run ${program}: ${(cause as Error).message}`, { given: program, cause });
 
-async function gather(stream: NodeJS.ReadableStream): Promise<string> {
+/** Gives what has come so far. */
+function gather(stream: NodeJS.ReadableStream): () => string {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8');
+  stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString('utf8');
 }

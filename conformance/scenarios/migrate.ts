@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { GuestAbiError } from '../../corpora/errors.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
-import type { Params } from '../hosts/agent/protocol.js';
+import type { Outcome, Params } from '../hosts/agent/protocol.js';
 import { bridgeSockets } from '../hosts/bridge.js';
 import type { AgentSession, Host } from '../hosts/host.js';
 import { bootSteps, lastBootStep } from './boot.js';
@@ -86,9 +86,10 @@ async function* hop(
   }
   const gaveUp = sent.kind !== 'sent';
   if (gaveUp) {
-    yield { name: `${name}-source`, outcome: sent.kind === 'stayed' ? GIVEN_UP_UNASKED : sent };
     // The destination sees the end of the link.
     await bridge?.[Symbol.asyncDispose]();
+    const outcome = sent.kind === 'stayed' ? GIVEN_UP_UNASKED : await withWordOf(destination, sent);
+    yield { name: `${name}-source`, outcome };
   }
   yield {
     name,
@@ -96,6 +97,13 @@ async function* hop(
     like,
   };
   return 'moved';
+}
+
+/** What a QEMU's source says and, which it does not know, why its destination did not take the guest. */
+async function withWordOf({ host, session }: Place, sent: Outcome): Promise<Outcome> {
+  if (sent.kind !== 'refused' || !host.subject) return sent;
+  const word = await session.agent.call('received', { gaveUp: true });
+  return word.kind === 'refused' ? { ...sent, reasons: [...sent.reasons, ...word.reasons] } : sent;
 }
 
 /** Null where the destination waits for the guest. A QEMU that has not the machine, or will not have the CPU, says so before anything is sent. */

@@ -6,6 +6,7 @@ import t from 'tap';
 import type { CellResult } from '../../corpora/verdict.js';
 import { runCli } from '../cli/run-cli.js';
 import { cachedQemu, QEMU_RELEASES, type QemuRelease } from '../packages/qemu-trees.js';
+import { execLine, standIn } from './qemu/stand-in.js';
 import { parseSubject } from './subject.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'subjects-'));
@@ -68,6 +69,34 @@ void t.test(
       t.equal(cell.verdict, breaks ? 'changed' : 'identical', say(cell));
       if (breaks) t.match(cell.reasons[0], { leaf: '0x00000001', contract: '0x00000663', guest: '0x00060fb1' });
     }
+  },
+);
+
+void t.test(
+  'a QEMU that does not take what it is sent, or ends at once, is told of in its own words',
+  { skip: missing('11.1') },
+  async (t) => {
+    const pair = ['--pair', 'pc-i440fx-6.2/qemu64'];
+    /** `--version` is answered in any case. */
+    const real = execLine(here[QEMU_RELEASES.indexOf('11.1')]!);
+    const run = async (script: string, ...scenarios: string[]) => {
+      const { name } = standIn(t.testdir(), `[ "$1" = --version ] || { ${script} ; }\n${real}`);
+      return (await verify('--subject', `qemu:${name}`, ...pair, '--scenario', scenarios.join())).cells;
+    };
+    const otherMachine = `case "$*" in *-incoming*) set -- "$@" -machine pc-i440fx-7.2 ;; esac`;
+    for (const cell of await run(otherMachine, 'migrate', 'snapshot-restore')) {
+      t.equal(cell.verdict, 'refused', say(cell));
+      const words = cell.reasons.map(({ message }) => message).join();
+      t.match(words, /Machine type received is 'pc-i440fx-6\.2' and local is 'pc-i440fx-7\.2'/, cell.scenario);
+    }
+    for (const cell of await run('kill -9 $$', 'boot', 'migrate'))
+      t.match(cell, {
+        verdict: 'crashed',
+        reasons: [{ message: /^QEMU 11\.1\.\d+: no message \(ended by SIGKILL\)$/ }],
+      });
+    t.match(await run('exit 3', 'boot'), [
+      { verdict: 'refused', reasons: [{ message: /^QEMU 11\.1\.\d+: no message \(status 3\)$/ }] },
+    ]);
   },
 );
 

@@ -65,7 +65,7 @@ export interface ComparisonOptions extends TableOptions {
 
 /**
  * Boots each pair under both and compares everything that the guests saw. `identical`; `changed` with every bit by name; `refused` where only
- * the head refuses; `skipped` where the base gives no such guest; `crashed`, `hung`. Results come in the order in which they end.
+ * the head refuses; `skipped` where the base gives no such guest; `crashed`, `hung`, the base's too where that was none of its own doing. Results come in the order in which they end.
  */
 export async function* compareQemus(
   base: QemuLauncher,
@@ -110,7 +110,10 @@ interface Judged {
 }
 
 function judgeEnds(pair: QemuPair, before: BootEnd, after: BootEnd, between: Between): Judged {
-  if (before.kind !== 'observed') return { verdict: 'skipped', reasons: [failed(before)] };
+  if (before.kind !== 'observed') {
+    const isNotOfPair = before.kind === 'hung' || before.code === 'qemu-killed';
+    return { verdict: isNotOfPair ? before.kind : 'skipped', reasons: [failed(before)] };
+  }
   if (after.kind !== 'observed') return { verdict: after.kind, reasons: [failed(after)] };
   const [ours, theirs] = [between.base, between.head].map((emulator) => identityOf(pair, emulator, between));
   const withOwnMsrs = ownMsrs(ours ?? null, between.accel);

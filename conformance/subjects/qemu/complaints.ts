@@ -2,7 +2,7 @@
 
 /** A QEMU that did not give what was asked, in one line. */
 export interface Complaint {
-  /** `qemu-machine-type`, `qemu-cpu-model`, `qemu-accelerator`, `qemu-enforce`, `qemu-refused`: the last where no more is known. */
+  /** `qemu-machine-type`, `qemu-cpu-model`, `qemu-accelerator`, `qemu-enforce`, `qemu-killed`: somebody else ended it, `qemu-refused`: no more is known. */
   readonly code: string;
   readonly message: string;
 }
@@ -34,7 +34,8 @@ export function complaintOf(stderr: string, ended: string): Complaint {
     if (line) return { code, message: line };
   }
   const last = lines[0];
-  return { code: 'qemu-refused', message: last ? `${last} (${ended})` : `no message (${ended})` };
+  const code = /ended by SIG(KILL|TERM|INT|HUP)/.test(ended) ? 'qemu-killed' : 'qemu-refused';
+  return { code, message: last ? `${last} (${ended})` : `no message (${ended})` };
 }
 
 /** Names of features that QEMU was asked for and whose accelerator lacks them; with `x-force-features` it shows them all the same. */

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MachineError } from '../../../corpora/errors.js';
+import { type GuestAbiError, MachineError } from '../../../corpora/errors.js';
 import { type VcpuObservation, vcpuObservationToJson } from '../../../corpora/observation.js';
 import { encodeProbeRequest } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
@@ -88,8 +88,7 @@ export class QemuGuest implements AsyncDisposable {
 
   /** Lets the guest run, and dump: the first time by booting. */
   async boot(): Promise<Outcome> {
-    await this.#qemu.qmp.execute('cont');
-    return this.#dump();
+    return (await this.#cont()) ?? this.#dump();
   }
 
   /** Sends command bytes to the probe, which dumps after each command. */
@@ -100,8 +99,7 @@ export class QemuGuest implements AsyncDisposable {
 
   /** Where a state has come: lets the guest go on, and dump. */
   async goOn(bytes: Uint8Array): Promise<Outcome> {
-    await this.#qemu.qmp.execute('cont');
-    return this.command(bytes);
+    return (await this.#cont()) ?? this.command(bytes);
   }
 
   /** Sends the state to a migration URI, the guest running until its end. A reason where that failed. */
@@ -111,7 +109,7 @@ export class QemuGuest implements AsyncDisposable {
       const complaint = await this.#untilMoved();
       return complaint === null ? null : failed(complaint);
     } catch (error) {
-      return failed(this.#why(error));
+      return failed(await this.#why(error));
     }
   }
 
@@ -130,7 +128,7 @@ export class QemuGuest implements AsyncDisposable {
       const end = await this.#untilMoved();
       return end === null ? outcome : failed(end);
     } catch (error) {
-      return failed(this.#why(error));
+      return failed(await this.#why(error));
     }
   }
 
@@ -140,7 +138,7 @@ export class QemuGuest implements AsyncDisposable {
       await this.#qemu.qmp.execute('migrate-incoming', { uri });
       return null;
     } catch (error) {
-      return failed(this.#why(error));
+      return failed(await this.#why(error));
     }
   }
 
@@ -159,7 +157,7 @@ export class QemuGuest implements AsyncDisposable {
       }
       return failed(`no whole state within ${MIGRATION_DEADLINE} ms`);
     } catch (error) {
-      return failed(this.#why(error));
+      return failed(await this.#why(error));
     }
   }
 
@@ -221,12 +219,23 @@ export class QemuGuest implements AsyncDisposable {
     return `migration does not end within ${MIGRATION_DEADLINE} ms`;
   }
 
+  /** Null where the guest runs now; a QEMU may end before it has said so. */
+  async #cont(): Promise<Outcome | null> {
+    try {
+      await this.#qemu.qmp.execute('cont');
+      return null;
+    } catch (error) {
+      if ((error as GuestAbiError).code !== 'qmp-lost') throw error;
+      return { kind: 'crashed', message: await this.#why(error) };
+    }
+  }
+
   async #dump(): Promise<Outcome> {
     const { cpus } = this.#request.smp;
     const until = performance.now() + DUMP_DEADLINE;
     while (this.#records.length < cpus) {
       if (this.#broken) return { kind: 'crashed', message: this.#broken };
-      if (!this.#qemu.alive) return { kind: 'crashed', message: this.#why(null) };
+      if (!this.#qemu.alive) return { kind: 'crashed', message: await this.#why(null) };
       if (performance.now() > until)
         return { kind: 'hung', message: `QEMU's guest did not dump in ${DUMP_DEADLINE} ms` };
       await sleep(2);
@@ -241,7 +250,8 @@ export class QemuGuest implements AsyncDisposable {
   }
 
   /** What QEMU said where it is gone, else the error's words. */
-  #why(error: unknown): string {
+  async #why(error: unknown): Promise<string> {
+    if (!this.#qemu.alive || (error as GuestAbiError | null)?.code === 'qmp-lost') await this.#qemu.ending();
     if (!this.#qemu.alive) return complaintOf(this.#qemu.said, this.#qemu.ended).message;
     return (error as Error).message;
   }

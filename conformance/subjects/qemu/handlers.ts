@@ -7,6 +7,7 @@ import { formatCpu, parsePair } from '../../../corpora/pair.js';
 import { COMMAND, encodeWrite } from '../../../corpora/probe-abi.js';
 import { type Reason, reason } from '../../../corpora/verdict.js';
 import { inFolder } from '../../hosts/agent/made-folders.js';
+import { outcomeText } from '../../hosts/agent/outcome-text.js';
 import type { Outcome, Params } from '../../hosts/agent/protocol.js';
 import { QemuStartError } from '../../import/qemu-process.js';
 import { cachedQemu, type QemuLauncher, qemuBinary } from '../../packages/qemu-trees.js';
@@ -120,8 +121,8 @@ export class QemuHandlers implements AsyncDisposable {
   /** What refused the guest is told by `received`. */
   async listen(request: Params<'listen'>): Promise<Record<string, never>> {
     const guest = await this.#create(request, 'destination', true);
-    const why =
-      guest instanceof QemuGuest ? await guest.listen(`unix:${inFolder(request.socket)}`) : firstReason(guest);
+    if (!(guest instanceof QemuGuest)) throw notMade(guest);
+    const why = await guest.listen(`unix:${inFolder(request.socket)}`);
     if (why) throw new MachineError(why.code, why.message);
     return {};
   }
@@ -151,7 +152,7 @@ export class QemuHandlers implements AsyncDisposable {
       return this.#guest;
     } catch (error) {
       if (!(error instanceof QemuStartError)) throw error;
-      return { kind: 'refused', reasons: startReasons(error, `QEMU ${launcher.version}`, step) };
+      return notStarted(error, `QEMU ${launcher.version}`, step);
     }
   }
 
@@ -175,9 +176,16 @@ export class QemuHandlers implements AsyncDisposable {
   }
 }
 
+/** One that was killed, or never answered, has refused nothing. */
+function notStarted(error: QemuStartError, who: string, step: string): Outcome {
+  if (error.ended === '') return { kind: 'hung', message: error.message };
+  if (complaintOf(error.said, error.ended).code === 'qemu-killed') return { kind: 'crashed', message: error.message };
+  return { kind: 'refused', reasons: startReasons(error, who, step) };
+}
+
 /** One reason for what ended QEMU, and one for each feature that it was asked for and had not. */
-function startReasons({ said }: QemuStartError, who: string, step: string): Reason[] {
-  const { code, message } = complaintOf(said, 'at start');
+function startReasons({ said, ended }: QemuStartError, who: string, step: string): Reason[] {
+  const { code, message } = complaintOf(said, ended);
   const refused = (text: string, feature: string | null): Reason =>
     reason({ code, step, layer: 'monitor', feature, message: `${who}: ${text}` });
   const features = code === 'qemu-enforce' ? withheldFeatures(said) : [];
@@ -216,4 +224,8 @@ function saved(answer: string, what: string): void {
   if (answer) throw new MachineError('qemu-snapshot', `QEMU ${what}: ${answer}`);
 }
 
-const firstReason = (outcome: Outcome): Reason | null => (outcome.kind === 'refused' ? outcome.reasons[0]! : null);
+/** Of a guest that was not made. */
+const notMade = (outcome: Outcome): MachineError =>
+  outcome.kind === 'refused'
+    ? new MachineError(outcome.reasons[0]!.code, outcome.reasons[0]!.message)
+    : new MachineError(outcome.kind, outcomeText(outcome));

@@ -1,5 +1,5 @@
 /** Real QEMU releases against the resolver and against each other: a bounded version of the runs in docs/qemu-subjects.md. */
-import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -14,6 +14,7 @@ import { cachedQemu, type QemuLauncher } from '../../packages/qemu-trees.js';
 import { commonPairs, compareQemus } from './comparison.js';
 import { pairEvidence } from './evidence.js';
 import { bootOnce } from './one-boot.js';
+import { execLine, standIn } from './stand-in.js';
 import { type QemuPair, qemuTables, TableReader } from './tables.js';
 
 const trees = new Map<string, QemuLauncher>();
@@ -85,9 +86,7 @@ void t.test(
   'gate: a binary that was built anew is another, though its name and version stayed',
   needs('7.2', '10.0'),
   async (t) => {
-    const launcher = trees.get('10.0')!;
-    const exports = Object.entries(launcher.env).map(([name, value]) => `export ${name}='${value}'; `);
-    const script = `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`;
+    const script = execLine(trees.get('10.0')!);
     const folder = t.testdir();
     const head = `qemu:${standIn(folder, script).name}`;
     const log = join(folder, 'gate.jsonl');
@@ -97,6 +96,21 @@ void t.test(
     t.match(await gate('--resume', log), { code: 0, stdout: /1 pairs were in the log/ });
     standIn(folder, `${script} # rebuilt`);
     t.match(await gate('--resume', log), { code: 2, stdout: '', stderr: /gate\.jsonl was run with --base qemu:7\.2/ });
+  },
+);
+
+void t.test(
+  'gate: a base that somebody killed was compared with nothing, and nothing holds',
+  needs('10.0'),
+  async (t) => {
+    const script = `case "$*" in *n270*) kill -9 $$;; esac\n${execLine(trees.get('10.0')!)}`;
+    const base = `qemu:${standIn(t.testdir(), script).name}`;
+    const pairs = ['--machine', 'pc-q35-6.2', '--cpu', 'n270', '--cpu', 'qemu64'];
+    const { code, stdout } = await runCli(['gate', '--base', base, '--head', 'qemu:10.0', ...pairs]);
+    t.equal(code, 1);
+    t.match(stdout, /n270 on pc-q35-6\.2[\s\S]*no message \(ended by SIGKILL\)[\s\S]*it was not seen under both QEMUs/);
+    t.match(stdout, /^note {4}1 pairs booted under both/m);
+    t.match(stdout, /BROKEN: 1 released pairs unchanged, 1 broken/);
   },
 );
 
@@ -133,11 +147,9 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGKILL'] as const)
   });
 
 void t.test('freeze and gate: contracts against a binary of the user', needs('11.1'), async (t) => {
-  const launcher = trees.get('11.1')!;
-  const exports = Object.entries(launcher.env).map(([name, value]) => `export ${name}='${value}'; `);
   const binary = standIn(
     t.testdir({ abi: {}, unfrozen: { contracts: { 'qemu64.json': JSON.stringify(emptyContract('qemu64')) } } }),
-    `${exports.join('')}exec ${launcher.argv([]).join(' ')} "$@"`,
+    execLine(trees.get('11.1')!),
   ).name;
   const gate = ['gate', '--corpora', join(dirname(binary), 'abi'), '--head', `qemu:${binary}`];
   const holds = await runCli([...gate, '--machine', 'pc-*-11.1', '--cpu', 'Nehalem', '--cpu', 'qemu64']);
@@ -197,14 +209,6 @@ void t.test('what a QEMU refuses is one line with a cause', needs('11.1'), async
   });
   t.match(await refused('pc-q35-5.2', 'qemu64,foo=on'), { kind: 'refused', code: 'qemu-property' });
 });
-
-/** A program in QEMU's place. */
-function standIn(folder: string, script: string): QemuLauncher {
-  const file = join(folder, 'qemu');
-  writeFileSync(file, `#!/bin/sh\n${script}\n`);
-  chmodSync(file, 0o755);
-  return { name: file, version: '11.1.0', env: {}, argv: (args) => [file, ...args] };
-}
 
 void t.test('a QEMU that hangs, is killed, is none, or is not there: one line each', async (t) => {
   const folder = t.testdir();
