@@ -89,8 +89,9 @@ export class Board implements Disposable {
   /** Precondition: realized without reasons. */
   limitMsrs(): void {
     const vcpus = this.processors.map(({ vcpu }) => vcpu);
-    const filter = this.processors[0]!.msrPolicy.filter(() => this.#kvm.msrIndices());
-    limitMsrs(this.vm, vcpus, filter);
+    const { msrPolicy } = this.processors[0]!;
+    const filter = msrPolicy.filter(() => this.#kvm.msrIndices());
+    limitMsrs(this.vm, vcpus, msrPolicy, filter);
   }
 
   /** Answers an exit; gives what its owner must know of it, in order. */

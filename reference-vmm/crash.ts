@@ -71,11 +71,12 @@ export function crash(
 /** KVM_MP_STATE_* of x86. */
 const MP_STATES = ['runnable', 'not started', 'waits for SIPI', 'halted'];
 
-/** Where a vCPU stands, in a few words. */
+/** Where a vCPU stands; of one that runs, also with which registers. */
 export function whereabouts(vcpu: Vcpu): string {
   const state = vcpu.getState('mp-state')[0]!;
-  const at = `${vcpu.getSregs().cs.selector.toString(16)}:${vcpu.getRegs().rip.toString(16)}`;
-  return state === 0 ? `at ${at}` : `${MP_STATES[state] ?? `in state ${state}`}, at ${at}`;
+  const [regs, sregs] = [vcpu.getRegs(), vcpu.getSregs()];
+  const at = `at ${sregs.cs.selector.toString(16)}:${regs.rip.toString(16)}`;
+  return state === 0 ? `${at} (${registerLine(regs, sregs)})` : `${MP_STATES[state] ?? `in state ${state}`}, ${at}`;
 }
 
 /** The bytes that KVM says it could not emulate: flags, then length and bytes (struct emulation_failure). */

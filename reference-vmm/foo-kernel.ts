@@ -103,6 +103,7 @@ function fooVcpu(vcpu: Vcpu, answers: () => boolean): Vcpu {
       foo = values[at]!.value;
       return at + 1 + vcpu.setMsrs(values.slice(at + 1));
     },
+    dropStrayReads: () => vcpu.dropStrayReads(),
     run,
     settle: () => vcpu.settle(),
     launch: () => vcpu.launch(),

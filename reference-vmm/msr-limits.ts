@@ -3,11 +3,12 @@ import type { HostCapabilities } from '../corpora/host-capabilities.js';
 import { type Reason, reason } from '../corpora/verdict.js';
 import type { Capability } from './kvm/capability.js';
 import type { MsrFilter, Vcpu, Vm } from './kvm/kvm.js';
-import type { KernelMsrs } from './msr-policy.js';
+import type { KernelMsrs, MsrPolicy } from './msr-policy.js';
 
 /** KVM_MSR_EXIT_REASON_FILTER of `linux/kvm.h`. */
 const EXIT_WHEN_FILTERED = 4n;
 const CR0_PG = 1n << 31n;
+const IA32_EFER = 0xc0000080;
 
 /** All in Linux 5.10. */
 const NEEDED: readonly Capability[] = [
@@ -38,10 +39,13 @@ export function msrLimitReasons(
 const isOn = (parameter: string | undefined): boolean => parameter === 'Y' || parameter === '1';
 
 /** Precondition: `msrLimitReasons` gave none; no vCPU has run. All vCPUs of an identity have the same MSRs. */
-export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], filter: MsrFilter): void {
+export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], policy: MsrPolicy, filter: MsrFilter): void {
   vm.enableCap('KVM_CAP_X86_USER_SPACE_MSR', EXIT_WHEN_FILTERED);
   vm.setMsrFilter(filter);
-  for (const vcpu of vcpus) vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
+  for (const vcpu of vcpus) {
+    vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
+    if (!policy.lets(IA32_EFER)) vcpu.dropStrayReads();
+  }
 }
 
 /** The MSRs of a vCPU as the policy asks for them. */

@@ -111,6 +111,11 @@ export class MsrPolicy {
     return denyAllBut([...new Set([...readable, ...unknown])], [...new Set([...writable, ...unknown])]);
   }
 
+  /** True where the filter lets the guest read it. */
+  lets(index: number): boolean {
+    return this.#rules.readable.includes(index);
+  }
+
   /** What the guest gets: a value (0 for a write that is done), or the fault. */
   answer({ reason, index, value }: MsrAccess, kernel: KernelMsrs): bigint | '#GP' {
     const msr = this.#msrs.get(index);

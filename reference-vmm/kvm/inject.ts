@@ -79,6 +79,7 @@ const faultyVcpu = (vcpu: Vcpu, faults: Faults): Vcpu => ({
   setTscKhz: (khz) => vcpu.setTscKhz(khz),
   getMsrs: (indices) => vcpu.getMsrs(upTo(indices, faults.hidesMsr)),
   setMsrs: (values) => setMsrs(vcpu, values, faults),
+  dropStrayReads: () => vcpu.dropStrayReads(),
   run: (deadline) => vcpu.run(deadline),
   settle: () => vcpu.settle(),
   launch: () => vcpu.launch(),

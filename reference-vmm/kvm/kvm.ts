@@ -145,6 +145,8 @@ export interface Vcpu extends Disposable {
   getMsrs(indices: readonly number[]): readonly MsrValue[];
   /** KVM_SET_MSRS: how many were set, in order; fewer than given = the one at that place was refused. */
   setMsrs(values: readonly MsrValue[]): number;
+  /** For a guest whose filter denies reads of EFER: a KVM_RUN that is interrupted leaves nothing for the next to finish (Linux before 5.18). */
+  dropStrayReads(): void;
   /**
    * KVM_RUN until the guest exits to us, a signal comes, or `deadline` (milliseconds, as `performance.now()` counts) has passed.
    * The exit is valid until the next call. Answers to `in`, MMIO reads and MSR exits are written into the exit.

@@ -125,6 +125,8 @@ class RecordedVcpu implements Vcpu {
 
   setTscKhz(): void {}
 
+  dropStrayReads(): void {}
+
   getRegs(): never {
     throw runsNothing('registers');
   }

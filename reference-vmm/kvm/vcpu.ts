@@ -61,6 +61,7 @@ export class RealVcpu implements Vcpu {
   #thread: VcpuThread | null = null;
   #flying = false;
   #open = true;
+  #hasStrayReads = false;
 
   /** Owns `fd` from here on, also where it throws `KvmError`. */
   constructor({ fd, id, runBytes, xsave2Bytes, timer }: VcpuOptions) {
@@ -176,21 +177,43 @@ export class RealVcpu implements Vcpu {
       const errno = lastErrno();
       const name = errnoName(errno);
       if (name !== 'EINTR' && name !== 'EAGAIN') throw new KvmError('KVM_RUN', errno);
+      if (name === 'EINTR') this.#dropStrayRead();
       // Our own signal is the deadline's, or was left over from one that no run waited for.
       if (name === 'EINTR' && !this.#timer.consume()) return { reason: 'interrupted' };
     }
   }
 
   settle(): VcpuExit | null {
+    const errno = this.#finish();
+    if (errno === 0) return this.#page.exit();
+    if (errnoName(errno) !== 'EINTR') throw new KvmError('KVM_RUN', errno);
+    return null;
+  }
+
+  /** KVM_RUN that only finishes what is pending; gives its errno. */
+  #finish(): number {
     this.#page.immediateExit = true;
-    try {
-      if (tryIoctl(this.#fd, 'KVM_RUN') >= 0) return this.#page.exit();
-      const errno = lastErrno();
-      if (errnoName(errno) !== 'EINTR') throw new KvmError('KVM_RUN', errno);
-      return null;
-    } finally {
-      this.#page.immediateExit = false;
-    }
+    const errno = tryIoctl(this.#fd, 'KVM_RUN') >= 0 ? 0 : lastErrno();
+    this.#page.immediateExit = false;
+    return errno;
+  }
+
+  dropStrayReads(): void {
+    this.#hasStrayReads = true;
+  }
+
+  /**
+   * Before Linux 5.18 (ac8d6cad3c7b) KVM's emulator asked the MSR filter too when it looked at EFER for a write to CR0 or CR4, let nobody know, and finished
+   * that read as the guest's own at the next KVM_RUN: RAX and RDX became 0 and one instruction was left out. An exit that waits for an answer replaces
+   * it; a signal does not. Precondition: a signal ended the last KVM_RUN, so nothing of the guest's is pending.
+   */
+  #dropStrayRead(): void {
+    if (!this.#hasStrayReads) return;
+    const [regs, events] = [this.getState('regs'), this.getState('events')];
+    this.#finish();
+    if (Buffer.compare(regs, this.getState('regs')) === 0) return;
+    this.setState('regs', regs);
+    this.setState('events', events);
   }
 
   launch(): void {
@@ -215,8 +238,9 @@ export class RealVcpu implements Vcpu {
   #exitOf(errno: number): VcpuExit {
     this.#flying = false;
     if (errno === 0) return this.#page.exit();
-    if (errnoName(errno) === 'EINTR') return { reason: 'interrupted' };
-    throw new KvmError('KVM_RUN', errno);
+    if (errnoName(errno) !== 'EINTR') throw new KvmError('KVM_RUN', errno);
+    this.#dropStrayRead();
+    return { reason: 'interrupted' };
   }
 
   [Symbol.dispose](): void {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
 import type { GuestAbiError } from '../../../corpora/errors.js';
+import { parseSmp } from '../../../corpora/smp.js';
 import { resolve } from '../../../reference-vmm/cpu-model/resolve.js';
 import { runCell } from '../../run/runner.js';
 import { AgentGone, AgentSilent } from '../agent/client.js';
@@ -21,6 +22,8 @@ t.setTimeout(600_000);
 process.env.TMPDIR = mkdtempSync(join(tmpdir(), 'lab-test-'));
 t.teardown(() => rmSync(process.env.TMPDIR!, { recursive: true, force: true }));
 const folders = (): string[] => readdirSync(process.env.TMPDIR!);
+
+const OPTIONS = { allowAltered: false, forceFeatures: false, jobs: 1 } as const;
 
 let host: LabHost | undefined;
 let why = '';
@@ -82,12 +85,22 @@ void t.test(
   },
 );
 
+void t.test(
+  'vCPUs without EFER start whole: Linux 5.10 left out instructions of every seventh such cell',
+  needsLab,
+  async (t) => {
+    const smp = '8c4t2';
+    const identity = resolve({ machine: 'pc-i440fx-2.2', cpu: 'qemu32', smp: parseSmp(smp) });
+    const { result } = await runCell({ identity, smp, scenario: 'reset', hosts: [host!] }, OPTIONS);
+    t.match(result, { verdict: 'identical' });
+  },
+);
+
 void t.test('QEMU is killed under a cell: crashed, with what the host said', needsLab, async (t) => {
   const killed = brokenAfterBoot(host!, async () => void process.kill(await host!.pid(), 'SIGKILL'));
   const identity = resolve({ machine: 'pc-i440fx-1.6', cpu: 'Nehalem' });
   const cell = { identity, smp: '1', scenario: 'reset' } as const;
-  const options = { allowAltered: false, forceFeatures: false, jobs: 1 };
-  const { result } = await runCell({ ...cell, hosts: [killed] }, options);
+  const { result } = await runCell({ ...cell, hosts: [killed] }, OPTIONS);
   t.match(result, { verdict: 'crashed', predicted: 'identical', reasons: [{ message: /host ended/ }] });
 });
 
