@@ -43,7 +43,7 @@ export async function importQemu(options: ImportQemuOptions): Promise<void> {
     onProgress: ({ step, done, total }) => line.update(`${step}: ${done} of ${total}`),
   });
   line.end();
-  const { files, unexplained, needless, withoutCaches } = importRelease(definitions, release);
+  const { files, unexplained, needless, withoutCaches, notHeld } = importRelease(definitions, release);
   const written = writeChanged(files, [packageFile('corpora'), ...(options.corpora ?? [])], out);
   const report = {
     release: release.name,
@@ -53,6 +53,7 @@ export async function importQemu(options: ImportQemuOptions): Promise<void> {
     unexplained,
     needless,
     withoutCaches,
+    notHeld,
   };
   if (options.json) printJson('import', report);
   else print(importText(report));
@@ -89,7 +90,8 @@ async function importTables(
 type Report = { release: string; qemu: string; out: string } & ReturnType<typeof writeChanged> &
   Omit<ReturnType<typeof importRelease>, 'files'>;
 
-function importText({ qemu, out, added, changed, same, unexplained, needless, withoutCaches }: Report): string {
+function importText(report: Report): string {
+  const { qemu, out, added, changed, same, unexplained, needless, withoutCaches, notHeld } = report;
   const lines = [
     `QEMU ${qemu}: ${added.length} definitions added, ${changed.length} changed, ${same} as they were`,
     ...added.map((path) => `  new      ${path}`),
@@ -103,6 +105,10 @@ function importText({ qemu, out, added, changed, same, unexplained, needless, wi
       ),
     ),
     ...needless.map((id) => `needless: '${id}' in machine-types/deviations.json explains something that is not so`),
+    ...notHeld.map(
+      ({ type, property, value, held, machines }) =>
+        `not held: QEMU says ${type}.${property}=${value} on ${machines.join(', ')}; here it is ${held ?? 'unknown'}`,
+    ),
     ...withoutCaches.map((name) => `not told over QMP: the caches of ${name}; describe them in cpu-models/caches.json`),
   ];
   return lines.join('\n');

@@ -6,6 +6,7 @@ import { releaseOf, withoutGroundTruth } from './ground-truth.js';
 import { importRelease } from './import-release.js';
 import { knownRelease, knownReleases } from './known-release.js';
 import { Release, type ReleaseDump } from './release.js';
+import { notHeld } from './said-compat.js';
 
 const definitions = builtInDefinitions();
 
@@ -74,4 +75,28 @@ void t.test('a new release with a new machine type and a changed model', async (
   });
   t.match(read(`machine-types/${next}.json`), { releases: ['12.0'] });
   t.match(read('cpu-models/intel/Nehalem.json'), { properties: { aes: true }, versions: [{ note: 'with AES' }] });
+});
+
+void t.test('what a release says of its compat properties is held against its pairs', async (t) => {
+  const entry = (type: string, property: string, value: string) => ({ 'qom-type': type, property, value });
+  const held = [
+    entry('x86_64-cpu', 'x-vendor-cpuid-only-v2', 'true'),
+    entry('x86_64-cpu', 'x-vendor-cpuid-only-v2', 'false'),
+    entry('x86_64-cpu', 'guest-phys-bits', '0'),
+    entry('qemu64-x86_64-cpu', 'family', '0x6'),
+    entry('qemu64-x86_64-cpu', 'x-vendor-cpuid-only', 'off'),
+    entry('Icelake-Client-x86_64-cpu', 'mpx', 'on'),
+  ];
+  const told = (...said: readonly ReturnType<typeof entry>[]) => {
+    const dump = { compat: { 'pc-i440fx-6.0': said }, models: ['Nehalem', 'qemu64', 'host'] };
+    return notHeld(new Release('11.1', { default: {}, ...dump } as unknown as ReleaseDump), definitions);
+  };
+  t.strictSame(told(...held), []);
+  const on = { machines: ['pc-i440fx-6.0'] };
+  t.strictSame(told(entry('Nehalem-x86_64-cpu', 'vme', 'off'), entry('host-x86_64-cpu', 'host-cache-info', 'on')), [
+    { type: 'host-x86_64-cpu', property: 'host-cache-info', value: 'on', held: null, ...on },
+    { type: 'Nehalem-x86_64-cpu', property: 'vme', value: 'off', held: true, ...on },
+  ]);
+  t.match(told(entry('qemu64-x86_64-cpu', 'x-new', 'on')), [{ property: 'x-new', held: null }]);
+  t.match(told(entry('qemu64-x86_64-cpu', 'model', '7')), [{ held: 6 }]);
 });

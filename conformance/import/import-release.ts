@@ -1,10 +1,16 @@
 /** `import qemu`, its pure part: what one release says, worked into the definitions that are there. */
-import type { CompatProperty, Definitions } from '../../corpora/definitions.js';
+import {
+  type CompatProperty,
+  type Definitions,
+  type PropertyValue,
+  propertyFromFile,
+} from '../../corpora/definitions.js';
 import { deriveDefinitions } from './derive.js';
 import type { Deviation } from './derive-machines.js';
 import { definitionFiles } from './files.js';
 import { knownRelease, knownReleases } from './known-release.js';
 import { compareVersions, type Release } from './release.js';
+import { type NotHeld, notHeld } from './said-compat.js';
 
 export interface ImportedRelease {
   /** Path below `corpora/` -> canonical text, for every definition after the import. */
@@ -15,6 +21,8 @@ export interface ImportedRelease {
   readonly needless: readonly string[];
   /** Versions that describe caches of their own, which QMP does not tell: `cpu-models/caches.json` lacks them. */
   readonly withoutCaches: readonly string[];
+  /** Compat properties that the release says it has and that its pairs do not show by these definitions. */
+  readonly notHeld: readonly NotHeld[];
 }
 
 /**
@@ -36,8 +44,9 @@ export function importRelease(definitions: Definitions, release: Release): Impor
       properties.flatMap((property) => releases.map((name) => keyOf(name, property))),
     ),
   );
+  const files = definitionFiles(derived);
   return {
-    files: definitionFiles(derived),
+    files,
     unexplained: derived.deviations.filter(({ releases, properties }) =>
       properties.some((property) => releases.some((name) => !explained.has(keyOf(name, property)))),
     ),
@@ -47,8 +56,11 @@ export function importRelease(definitions: Definitions, release: Release): Impor
       )
       .map(({ id }) => id),
     withoutCaches: cachesWanted(derived.models, definitions),
+    notHeld: notHeld(release, definitions.changed([...files].map(([path, text]) => [path, parsedFile(text)]))),
   };
 }
+
+const parsedFile = (text: string): unknown => JSON.parse(text, (_key, value: PropertyValue) => propertyFromFile(value));
 
 const keyOf = (release: string, property: CompatProperty): string => `${release} ${JSON.stringify(property)}`;
 

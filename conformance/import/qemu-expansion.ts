@@ -4,6 +4,7 @@ import { type Progress, silent } from '../packages/progress.js';
 import type { QemuLauncher } from '../packages/qemu-trees.js';
 import { QemuProcess } from './qemu-process.js';
 import type { QmpClient } from './qmp-client.js';
+import { isOfCpu, type SaidCompat } from './said-compat.js';
 
 export type PropertyValue = boolean | number | string;
 export type Properties = Readonly<Record<string, PropertyValue>>;
@@ -43,6 +44,8 @@ export interface QemuExpansion {
   readonly default: Properties;
   readonly maps: Readonly<Record<string, PropertyDifference>>;
   readonly pairs: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, string>>>>>>;
+  /** As of `Overview`. */
+  readonly compat?: Readonly<Record<string, readonly SaidCompat[]>>;
   /** Questions that QEMU answered with an error. */
   readonly errors: readonly string[];
 }
@@ -85,21 +88,48 @@ export interface Overview {
   readonly models: readonly string[];
   readonly defs: readonly CpuDefinition[];
   readonly aliases: Readonly<Record<string, string>>;
+  /** Machine type -> its compat properties of CPUs, in QEMU's order; absent where it does not tell them. */
+  readonly compat?: Readonly<Record<string, readonly SaidCompat[]>>;
 }
 
 /** Asks a QEMU what it has. Throws `MachineError` where it does not start. */
 export async function askOverview(launcher: QemuLauncher): Promise<Overview> {
   await using qemu = await QemuProcess.start(launcher, ['-machine', 'pc', '-accel', 'tcg']);
-  const all = (await qemu.qmp.execute('query-machines')) as { name: string }[];
+  const all = await askMachines(qemu.qmp);
   const defs = (await qemu.qmp.execute('query-cpu-definitions')) as CpuDefinition[];
   return {
     qemu: (await qemu.qmp.execute('query-version')) as QemuExpansion['qemu'],
-    machines: sortMachines(all.map(({ name }) => name).filter((name) => /^pc(-i440fx|-q35)?-\d/.test(name))),
+    machines: sortMachines(all.map(({ name }) => name).filter((name) => VERSIONED.test(name))),
     models: defs.map(({ name }) => name).sort(byText),
     defs,
     aliases: aliasesOf(defs),
+    ...(all.some((one) => one['compat-props']) ? { compat: compatOf(all) } : {}),
   };
 }
+
+interface MachineInfo {
+  readonly name: string;
+  readonly 'compat-props'?: readonly SaidCompat[];
+}
+
+/** With their compat properties, where QEMU tells them (9.1). */
+async function askMachines(qmp: QmpClient): Promise<readonly MachineInfo[]> {
+  try {
+    return (await qmp.execute('query-machines', { 'compat-props': true })) as MachineInfo[];
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'qmp-command') throw error;
+    return (await qmp.execute('query-machines')) as MachineInfo[];
+  }
+}
+
+const compatOf = (machines: readonly MachineInfo[]): Record<string, readonly SaidCompat[]> =>
+  Object.fromEntries(
+    machines
+      .filter(({ name }) => VERSIONED.test(name))
+      .map(({ name, 'compat-props': said = [] }) => [name, said.filter(isOfCpu)]),
+  );
+
+const VERSIONED = /^pc(-i440fx|-q35)?-\d/;
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
@@ -201,7 +231,7 @@ function combine(overview: Overview, answers: readonly MachineAnswers[]): QemuEx
     const differ = differingAliases(overview.aliases, aliases);
     if (Object.keys(differ).length > 0) differing[`${accelerator}/${machine}`] = differ;
   }
-  const { qemu, machines, models, aliases, defs } = overview;
+  const { qemu, machines, models, aliases, defs, compat } = overview;
   const sorted = Object.fromEntries(Object.entries(maps).sort(([a], [b]) => byText(a, b)));
   const errors = answers.flatMap((answer) => answer.errors).sort(byText);
   return {
@@ -214,6 +244,7 @@ function combine(overview: Overview, answers: readonly MachineAnswers[]): QemuEx
     default: defaults,
     maps: sorted,
     pairs,
+    ...(compat ? { compat } : {}),
     errors,
   };
 }

@@ -2,6 +2,7 @@
 import type { PropertyValue } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
 import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
+import type { SaidCompat } from './said-compat.js';
 
 type Values = Readonly<Record<string, PropertyValue>>;
 
@@ -27,6 +28,8 @@ export interface ReleaseDump {
   readonly notes?: Readonly<Record<string, string>>;
   /** Versioned model -> features that it shows only once what they need is switched on, e.g. all `vmx-*`. */
   readonly hidden?: Readonly<Record<string, readonly string[]>>;
+  /** Machine type -> the compat properties that it says it has; absent where it was not asked, or cannot say. */
+  readonly compat?: Readonly<Record<string, readonly SaidCompat[]>>;
   /** Accelerator -> machine type -> model -> hash. */
   readonly pairs: Readonly<Record<Accelerator, Readonly<Record<string, Readonly<Record<string, string>>>>>>;
 }
