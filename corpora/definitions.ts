@@ -74,6 +74,8 @@ export interface BoardFacts {
   readonly contiguousApicIds?: boolean;
   /** `-smp 8` means 8 sockets, not 8 cores (QEMU hw/core/machine-smp.c, prefer_sockets). */
   readonly prefersSockets?: boolean;
+  /** `-smp` takes so many (QEMU tells it in query-machines: cpu-max). */
+  readonly maxCpus?: number;
   /** `-smp` takes neither dies nor modules (QEMU hw/i386/microvm.c sets no smp_props). */
   readonly withoutDies?: boolean;
 }

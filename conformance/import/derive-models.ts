@@ -1,6 +1,8 @@
 /** Derives the CPU class and the CPU models, with their versions, from what releases say. */
 import type { CpuClassDefinition, CpuModelDefinition, Properties, PropertyValue } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
+import { ONE_CPU } from '../../corpora/smp.js';
+import { expand } from '../../reference-vmm/cpu-model/expand.js';
 import type { Accelerator } from '../../reference-vmm/cpu-model/properties.js';
 import type { Release } from './release.js';
 
@@ -85,7 +87,7 @@ function deriveModel(base: string, releases: readonly Release[], cpuClass: CpuCl
   let properties: Values | undefined;
   const versions = versioned.map((name) => {
     const with_ = releasesWith(releases, name);
-    const now = declared(name, with_.at(-1)!, releases, cpuClass);
+    const now = declared(name, with_.at(-1)!, releases, cpuClass, before);
     const delta = difference(before, now);
     before = now;
     const alias = aliasOf(name, base, with_.at(-1)!);
@@ -119,8 +121,14 @@ function aliasOf(versioned: string, base: string, release: Release): { alias?: s
   return alias === undefined ? {} : { alias };
 }
 
-/** What a versioned model declares, before accelerator and machine type. */
-function declared(name: string, release: Release, releases: readonly Release[], cpuClass: CpuClassDefinition): Values {
+/** What a versioned model declares, before accelerator and machine type. @param before what the version before it does */
+function declared(
+  name: string,
+  release: Release,
+  releases: readonly Release[],
+  cpuClass: CpuClassDefinition,
+  before: Readonly<Values>,
+): Values {
   const kvm = release.properties('kvm', release.newest, name)!;
   const tcg = release.properties('tcg', release.newest, name)!;
   const values: Values = {};
@@ -133,7 +141,7 @@ function declared(name: string, release: Release, releases: readonly Release[], 
   }
   for (const need of hiddenFeatures(name, releases)) values[need] = true;
   for (const property of AUTOMATIC) delete values[property];
-  Object.assign(values, unraisedLevels(name, releases));
+  Object.assign(values, unraisedLevels(name, releases) ?? levelsBefore(before, values, cpuClass));
   delete values.hypervisor;
   return withoutClass(values, cpuClass);
 }
@@ -169,20 +177,27 @@ function collectShown(release: Release, machine: string, model: string, shown: S
   for (const [name, value] of Object.entries(values)) if (value === true) shown.add(name);
 }
 
-/** Levels as declared: seen where the machine type does not raise them by features. */
-function unraisedLevels(name: string, releases: readonly Release[]): Values {
+const MINIMA = ['min-level', 'min-xlevel', 'min-xlevel2'] as const;
+
+/** Levels as declared: seen where the machine type does not raise them by features; undefined where no release has such a one. */
+function unraisedLevels(name: string, releases: readonly Release[]): Values | undefined {
   for (const release of releasesWith(releases, name).reverse()) {
     for (const machine of release.machinesOf('i440fx').reverse()) {
       const values = release.properties('kvm', machine, name);
       if (values?.['full-cpuid-auto-level'] !== false) continue;
-      return {
-        'min-level': values['min-level']!,
-        'min-xlevel': values['min-xlevel']!,
-        'min-xlevel2': values['min-xlevel2']!,
-      };
+      return Object.fromEntries(MINIMA.map((level) => [level, values[level]!]));
     }
   }
-  return {};
+  return undefined;
+}
+
+/** Levels that a version shows because its features raise those of the version before: it declares the latter. */
+function levelsBefore(before: Readonly<Values>, values: Readonly<Values>, cpuClass: CpuClassDefinition): Values {
+  if (before['min-level'] === undefined) return {};
+  const levels = MINIMA.map((level) => [level, before[level] ?? cpuClass.properties[level]!] as const);
+  const raised = new Map(Object.entries({ ...cpuClass.properties, ...values, ...Object.fromEntries(levels) }));
+  expand(raised, new Set(), ONE_CPU, 'kvm');
+  return Object.fromEntries(levels.filter(([level]) => raised.get(level) === values[level]));
 }
 
 function withoutClass(values: Readonly<Values>, cpuClass: CpuClassDefinition): Values {

@@ -64,6 +64,7 @@ function makeSchemas({ z }: typeof Zod) {
       .strictObject({
         contiguousApicIds: z.boolean().optional(),
         prefersSockets: z.boolean().optional(),
+        maxCpus: count.optional(),
         withoutDies: z.boolean().optional(),
       })
       .optional(),

@@ -11,6 +11,7 @@ const ROWS = `
 7.2 pc-q35-7.2/Haswell | 4,sockets=1,dies=1,clusters=1,cores=2,threads=2 | 0 | 00000004 00000002 04004143 03c0003f 00000fff 00000001
 11.1 pc-q35-11.1/EPYC,x-force-cpuid-0x1f=on | 1 | 0 | 00000000 - 0000000d 68747541 444d4163 69746e65
 11.1 pc-q35-11.1/Haswell,x-force-cpuid-0x1f=on | 1 | 0 | 00000000 - 0000001f 756e6547 6c65746e 49656e69
+11.1 pc-q35-11.1/GraniteRapids-v3,-avx10 | 1 | 0 | 00000000 - 00000020 756e6547 6c65746e 49656e69
 10.0 pc-i440fx-3.1/Broadwell,intel-pt=on | 1 | 0 | 00000007 00000000 00000000 021c0fb9 00000000 00000000
 11.1 pc-q35-11.1/Haswell,avx10=off,avx10-version=2 | 1 | 0 | 00000000 - 00000024 756e6547 6c65746e 49656e69
 11.1 pc-q35-11.1/Haswell,avx10=off,avx10-version=2 | 1 | 0 | 00000007 00000001 00000000 00000000 00000000 00080000
@@ -35,12 +36,17 @@ const ROWS = `
 const REFUSED = `
 7.2 microvm/Haswell | 4,dies=2,cores=2 | has neither dies nor modules
 11.1 microvm/Haswell | 4,modules=2,cores=2 | has neither dies nor modules
+10.0 pc-i440fx-10.0/Haswell | 2,maxcpus=256 | pc-i440fx-10.0 has at most 255 CPUs
+10.0 pc-q35-8.0/Haswell | 2,maxcpus=289 | pc-q35-8.0 has at most 288 CPUs
+7.2 pc-q35-2.7/Haswell | 256 | pc-q35-2.7 has at most 255 CPUs
+7.2 microvm/Haswell | 2,maxcpus=289 | microvm has at most 288 CPUs
 7.2 pc-q35-7.2/Haswell | 4,clusters=2,cores=2 | 'clusters=2' is none of
 11.1 pc-q35-11.1/qemu32,xlevel=0,phys-bits=40 | 1 | phys-bits cannot be set on a CPU without lm
 11.1 pc-q35-11.1/qemu32,guest-phys-bits=40 | 1 | guest-phys-bits cannot be set on a CPU without lm
 11.1 pc-q35-11.1/qemu64,xlevel=0x80000001,phys-bits=31 | 1 | phys-bits=31: must be 32 to 52
 10.0 pc-q35-10.0/pentium3,legacy-cache=off | 1 | this model describes no caches of its own
 11.1 pc-q35-11.1/Haswell,+kvm_hint_dedicated | 1 | unknown CPU property 'kvm_hint_dedicated'; nearest: kvm-hint-dedicated
+11.1 pc-q35-11.1/Haswell,x-vendor-cpuid-only=off | 1 | x-vendor-cpuid-only-v2 needs x-vendor-cpuid-only
 11.1 pc-q35-11.1/Haswell,fxsr.opt=on | 1 | unknown CPU property 'fxsr.opt'
 11.1 pc-q35-11.1/Haswell,tsc-frequency=2G | 1 | must be a number
 11.1 pc-q35-11.1/Haswell,tsc-freq=1.5 | 1 | must be a number such as 2500000000 or 2.5G
@@ -53,6 +59,10 @@ const REFUSED = `
 const TAKEN = `
 11.1 pc-q35-11.1/pentium3,legacy-cache=off | 1
 11.1 pc-q35-11.1/Haswell,kvm_hint_dedicated,+kvm_steal_time,+sse4_1,-sse4.2 | 1
+10.0 pc-q35-8.0/Haswell | 2,maxcpus=288
+10.0 pc-q35-8.1/Haswell | 2,maxcpus=1024
+11.1 pc-q35-9.0/Haswell | 2,maxcpus=4096
+11.1 pc-q35-10.0/Haswell,x-vendor-cpuid-only=off | 1
 11.1 pc-q35-11.1/Haswell,ucode-rev=0x100000000 | 1
 11.1 pc-q35-11.1/Haswell,avx10-version=0x2 | 4,drawers=1,books=1,clusters=1,modules=2,cores=2
 `;

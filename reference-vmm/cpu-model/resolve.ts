@@ -153,7 +153,9 @@ export function pairInputs(
   const machine = chooseMachine(definitions, machineName, asked.release);
   const { model, deviations } = choosePair(definitions, machine, name, { ...asked, accelerator });
   const { caches } = definitions;
-  const own = JSON.stringify([caches.models[model.versionName], machine.board, deviations.map(({ id }) => id)]);
+  const { contiguousApicIds, prefersSockets } = machine.board;
+  const board = { contiguousApicIds, prefersSockets };
+  const own = JSON.stringify([caches.models[model.versionName], board, deviations.map(({ id }) => id)]);
   const parts = [definitions, machine, model, accelerator, deviations] as const;
   return {
     text: [propertiesText(...parts), own, idOf(caches.sets)].join('\n'),
@@ -172,13 +174,16 @@ function idOf(value: object): string {
 
 function smpOf({ machine, smp }: ResolveRequest, { board }: MachineChoice): SmpShape {
   const shape = typeof smp === 'string' ? parseSmp(smp, !board.prefersSockets) : (smp ?? ONE_CPU);
-  if (board.withoutDies && (shape.dies > 1 || shape.modules > 1)) {
-    const text = formatSmp(shape);
-    throw new InputError('bad-smp', `-smp '${text}' is not possible: ${machine} has neither dies nor modules`, {
-      given: text,
-    });
-  }
+  if (board.withoutDies && (shape.dies > 1 || shape.modules > 1))
+    throw badShape(shape, `${machine} has neither dies nor modules`);
+  if (shape.maxcpus > (board.maxCpus ?? shape.maxcpus))
+    throw badShape(shape, `${machine} has at most ${board.maxCpus} CPUs`);
   return shape;
+}
+
+function badShape(shape: SmpShape, why: string): InputError {
+  const given = formatSmp(shape);
+  return new InputError('bad-smp', `-smp '${given}' is not possible: ${why}`, { given });
 }
 
 /** `host-phys-bits=on`: the CPU's own, at most `host-phys-bits-limit`. */
