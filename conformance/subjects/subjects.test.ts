@@ -54,6 +54,21 @@ void t.test('several vCPUs, microvm', { skip: missing('11.1') }, async (t) => {
 });
 
 void t.test(
+  'an unversioned machine type is that of its release, and between two of them its guest changes',
+  { skip: missing('5.2', '7.2') },
+  async (t) => {
+    const subjects = ['--subject', 'qemu-5.2', '--subject', 'qemu-7.2'];
+    const { cells } = await verify(...subjects, '--pair', 'microvm/EPYC', '--scenario', 'migrate');
+    const of = (subject: string) => cells.find((cell) => cell.subject === subject)!;
+    for (const subject of ['qemu-5.2', 'qemu-7.2']) t.equal(of(subject).verdict, 'identical', say(of(subject)));
+    // Leaf 2 went from AMD's CPUs with the machine types of 6.1.
+    t.match(of('qemu-5.2 > qemu-7.2'), { verdict: 'changed', reasons: [{ step: 'hop-1', leaf: '0x00000002' }] });
+    const back = of('qemu-7.2 > qemu-5.2');
+    t.match(back, { verdict: 'refused', reasons: [{ message: /Unknown savevm section or instance 'ioapic' 1/ }] });
+  },
+);
+
+void t.test(
   'live migration shows the known break by its values, in both directions',
   {
     skip: missing('5.2', '7.2'),

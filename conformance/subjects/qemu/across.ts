@@ -14,10 +14,11 @@ export async function* asFirstEmulator(
   identity: CpuIdentity,
   hosts: readonly Host[],
 ): AsyncGenerator<Step> {
-  const under = (host: Host): CpuIdentity => identityUnder(identity, host.subject!, host);
+  const { emulator } = hosts[0]!.subject!;
+  const under = (host: Host): CpuIdentity => identityUnder(identity, host.subject!, host, undefined, emulator);
   for await (const step of steps) {
     const host = hosts[hostOfStep(step.name, hosts.length)]!;
-    const moved = host.subject!.emulator !== hosts[0]!.subject!.emulator;
+    const moved = host.subject!.emulator !== emulator;
     yield moved
       ? { ...step, outcome: shownAs(step.outcome, under(hosts[0]!), under(host), host.subject!.accel) }
       : step;

@@ -1,5 +1,5 @@
 /** What the guest of a QEMU must see: its pair's contract under KVM, under TCG what the resolver makes of the pair with TCG's rules. */
-import type { Definitions } from '../../../corpora/definitions.js';
+import { builtInDefinitions, type Definitions } from '../../../corpora/definitions.js';
 import { featureName } from '../../../corpora/features.js';
 import type { CpuIdentity, MsrValue } from '../../../corpora/identity.js';
 import { parsePair } from '../../../corpora/pair.js';
@@ -33,13 +33,14 @@ export function qemuExpectation(cell: Cell, subject: SubjectOnHost, definitions?
 
 /**
  * The pair as this QEMU shows it there: TCG answers some fields in its own way, and forces what its own list hides; under KVM the XSAVE layout is the
- * host CPU's.
+ * host CPU's. An unversioned machine type is that of `release`: where the guest began.
  */
 export function identityUnder(
   identity: CpuIdentity,
   { accel, emulator }: Pick<SubjectOnHost, 'accel' | 'emulator'>,
   host: Pick<Host, 'capabilities'>,
-  definitions?: Definitions,
+  definitions = builtInDefinitions(),
+  release = emulator,
 ): CpuIdentity {
   const layout = host.capabilities.hostCpuid.value(0xd, 9, 'ebx') === INTEL_PKRU ? 'intel' : 'amd';
   const property = accel === 'tcg' ? 'x-force-features=on' : `xsave-layout=${layout}`;
@@ -47,7 +48,7 @@ export function identityUnder(
   const { smp } = identity;
   return resolve({
     ...{ machine, cpu: cpu.includes('xsave-layout=') ? cpu : `${cpu},${property}`, smp, accelerator: accel, emulator },
-    ...(definitions && { definitions }),
+    ...{ definitions, ...(definitions.machine(machine).follows && { release }) },
   });
 }
 
