@@ -2,15 +2,19 @@
  * Kernel 3.7 brings KVM_FOO_MSR and CPUID_KVM_FOO. A guest of an old machine type never meets them and moves both ways; one that
  * follows its host uses them, and is refused by name where they are not.
  */
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { hex32 } from '../corpora/hex.js';
 import type { CpuIdentity } from '../corpora/identity.js';
 import type { Reason } from '../corpora/verdict.js';
-import { identityOf, keptTable, needsKvm } from './fixtures.js';
+import { identityOf, keptTable, needsKvm, noNames } from './fixtures.js';
 import { fooKernel, KVM_FEATURE_FOO, KVM_FOO_MSR, withFoo } from './foo-kernel.js';
 import type { Kvm } from './kvm/kvm.js';
 import { openKvm } from './kvm/system.js';
 import { Machine } from './monitor.js';
 import { machineOf, msrGuest, nextWord, readAll } from './msr-guest.js';
+import { writeSnapshot } from './snapshot/file.js';
+import { restoreSnapshot } from './snapshot/restore.js';
 
 const FOO = 0x1234_5678n;
 const USES_FOO = msrGuest([{ index: KVM_FOO_MSR, value: FOO }], [KVM_FOO_MSR]);
@@ -84,6 +88,36 @@ for (const [name, identity] of Object.entries({ 'pc-next': next, host })) {
     t.match(destination.run({ timeoutMs: 5000 }), { kind: 'reset', by: 'triple-fault' });
   });
 }
+
+void t.test('pc-1.2: a guest that came to 3.7 faults on KVM_FOO_MSR there', needsKvm, async (t) => {
+  const { kvm36, kvm37 } = kernels(t);
+  using source = machineOf(kvm36, old(kvm36), [...SAYS_A_WORD, ...USES_FOO]);
+  nextWord(source);
+  using destination = machineOf(kvm37, old(kvm36), null);
+  t.same(destination.loadState(source.saveState()), []);
+  t.equal(nextWord(destination), KVM_FOO_MSR, 'it is about to write');
+  t.match(destination.run({ timeoutMs: 5000 }), { kind: 'reset', by: 'triple-fault' });
+});
+
+void t.test(
+  'host: a guest that 3.7 gave CPUID_KVM_FOO and its MSR is refused on 3.6 by both names',
+  needsKvm,
+  async (t) => {
+    const { kvm36, kvm37 } = kernels(t);
+    const identity = { ...host(kvm36), vcpus: [{ index: 0, apicId: 0, cpuid: withFoo(keptTable(kvm36)) }] };
+    using source = machineOf(kvm37, identity, USES_FOO);
+    nextWord(source);
+    const file = join(t.testdir(), 'guest.snapshot');
+    writeSnapshot(file, source.saveState());
+    const back = restoreSnapshot(kvm36, file, { nameOf: noNames, allowAltered: true });
+    if (back.kind === 'created') back.machine[Symbol.dispose]();
+    const foo = back.kind === 'refused' && back.reasons.filter(({ msr, leaf }) => msr ?? leaf === '0x40000001');
+    t.match(foo, [{ code: 'cpuid-not-offered' }, { code: 'msr-unknown', msr: hex32(KVM_FOO_MSR) }]);
+    const again = restoreSnapshot(kvm37, file, { nameOf: noNames, allowAltered: true });
+    if (again.kind === 'created') again.machine[Symbol.dispose]();
+    t.equal(again.kind, 'created');
+  },
+);
 
 void t.test('host: CPUID_KVM_FOO of 3.7 is a refusal on 3.6 that names the bit', needsKvm, async (t) => {
   const { kvm36, kvm37 } = kernels(t);

@@ -8,6 +8,7 @@ import { planBoot } from './boot/boot.js';
 import { entryRegs, entrySregs } from './boot/entry.js';
 import { applyLoads, type BootOptions, type BootPlan } from './boot/plan.js';
 import type { FeatureNamer } from './cpu-model/differences.js';
+import { travellingMsrs } from './cpu-model/msrs.js';
 import { crash, whereabouts } from './crash.js';
 import { Crew } from './crew.js';
 import { IdlePoll } from './idle-poll.js';
@@ -18,7 +19,7 @@ import type { Kvm, MemoryImage, Vm } from './kvm/kvm.js';
 import { landingCount, nextLanding, waitForLanding } from './kvm/vcpu-threads.js';
 import type { MachineEvent } from './machine-event.js';
 import type { TravelFacts } from './migration/offer.js';
-import { msrLimitReasons } from './msr-limits.js';
+import { msrLimitReasons, unknownMsrReasons } from './msr-limits.js';
 import { pagesOf } from './snapshot/machine-parts.js';
 import type { MachineCore, MachineState } from './snapshot/machine-state.js';
 import { vcpuLimitReasons } from './vcpu-limits.js';
@@ -36,6 +37,8 @@ export interface MachineOptions {
   readonly boot?: BootOptions;
   readonly allowAltered?: boolean;
   readonly forceFeatures?: boolean;
+  /** MSRs of the state that is to come: a refusal names those that could not be kept, too. */
+  readonly arrivingMsrs?: readonly number[];
   /** For reasons: the step of the scenario; default `boot`. */
   readonly step?: string;
   /** Gets what the guest writes to COM1. */
@@ -118,7 +121,9 @@ export class Machine implements Disposable {
         };
       }
       board[Symbol.dispose]();
-      return { kind: 'refused', reasons };
+      const known = travellingMsrs(identity, kvm.msrIndices());
+      const unknown = unknownMsrReasons(identity, options.arrivingMsrs ?? [], known, step);
+      return { kind: 'refused', reasons: [...reasons, ...unknown] };
     } catch (error) {
       board[Symbol.dispose]();
       throw error;

@@ -1,7 +1,12 @@
 /** Puts an MSR policy into force on a VM, and says why a host cannot have it. */
+import { hex32 } from '../corpora/hex.js';
 import type { HostCapabilities } from '../corpora/host-capabilities.js';
+import type { CpuIdentity } from '../corpora/identity.js';
+import { msrLabel } from '../corpora/msrs.js';
 import { type Reason, reason } from '../corpora/verdict.js';
+import { isOpen } from './cpu-model/msrs.js';
 import type { Capability } from './kvm/capability.js';
+import { takesZero } from './kvm/kernel-rules.js';
 import type { MsrFilter, Vcpu, Vm } from './kvm/kvm.js';
 import type { KernelMsrs, MsrPolicy } from './msr-policy.js';
 
@@ -37,6 +42,27 @@ export function msrLimitReasons(
 }
 
 const isOn = (parameter: string | undefined): boolean => parameter === 'Y' || parameter === '1';
+
+/**
+ * Each MSR that a state carries and that is not among `known`, those that travel with its identity here: it would be lost. A kernel that does not list a counter of P6
+ * takes a 0 for it all the same; where an open pair brings another value, the kernel says so.
+ */
+export const unknownMsrReasons = (
+  identity: CpuIdentity,
+  carried: readonly number[],
+  known: readonly number[],
+  step: string,
+): Reason[] => {
+  const here = new Set(known);
+  return carried
+    .filter((index) => !here.has(index) && !(isOpen(identity) && takesZero(index)))
+    .map((index) =>
+      reason({
+        ...{ code: 'msr-unknown', step, layer: 'kernel', msr: hex32(index) },
+        message: `${msrLabel(index)}: the state carries it and this CPU has none`,
+      }),
+    );
+};
 
 /** Precondition: `msrLimitReasons` gave none; no vCPU has run. All vCPUs of an identity have the same MSRs. */
 export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], policy: MsrPolicy, filter: MsrFilter): void {

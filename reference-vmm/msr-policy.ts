@@ -116,6 +116,12 @@ export class MsrPolicy {
     return this.#rules.readable.includes(index);
   }
 
+  /** Whether the guest may have an MSR that travels; with an open pair what travels is also what the kernel lists. */
+  reaches(index: number): boolean {
+    const { filter, readable, writable } = this.#rules;
+    return filter !== null || readable.includes(index) || writable.includes(index) || !isNamedMsr(index);
+  }
+
   /** What the guest gets: a value (0 for a write that is done), or the fault. */
   answer({ reason, index, value }: MsrAccess, kernel: KernelMsrs): bigint | '#GP' {
     const msr = this.#msrs.get(index);

@@ -7,7 +7,7 @@ import { msrLabel } from '../corpora/msrs.js';
 import { legalValue } from './cpu-model/msr-values.js';
 import { countsTime, type Msr, msrsOf, travellingMsrs } from './cpu-model/msrs.js';
 import { resolve } from './cpu-model/resolve.js';
-import { needsKvm, noNames } from './fixtures.js';
+import { identityOf, keptTable, needsKvm, noNames } from './fixtures.js';
 import { type Faults, injectFaults } from './kvm/inject.js';
 import type { Kvm } from './kvm/kvm.js';
 import { openKvm } from './kvm/system.js';
@@ -175,4 +175,27 @@ void t.test('a source does not save what the kernel hides', needsKvm, async (t) 
     hidden = index;
     t.throws(() => machine.saveState(), { code: 'msr-not-readable', message: new RegExp(hex32(index)) });
   }
+});
+
+void t.test('of a pair that follows its host, too, nothing is lost that its guest reaches', needsKvm, async (t) => {
+  using kvm = openKvm();
+  const identity = { ...identityOf(keptTable(kvm)), machine: 'pc-next', pair: 'pc-next/Test' };
+  const own = travellingMsrs(identity, []);
+  t.ok(own.length > 80, `${own.length} MSRs`);
+  let hidden: number | null = null;
+  using machine = machineOf(injectFaults(kvm, { hidesMsr: (index) => index === hidden }), identity, null);
+  using destination = machineOf(kvm, identity, null);
+  const state = machine.saveCore();
+  const [vcpu] = state.vcpus;
+  t.same(destination.loadCore(state), []);
+  for (const index of own) {
+    hidden = index;
+    t.throws(() => machine.saveCore(), { code: 'msr-not-readable', message: new RegExp(hex32(index)) });
+    const without = vcpu!.msrs.filter((msr) => msr.index !== index);
+    const lacking = destination.loadCore({ ...state, vcpus: [{ ...vcpu!, msrs: without }] });
+    t.match(lacking, [{ code: 'msr-missing', msr: hex32(index) }]);
+  }
+  // Linux 5.10 lists MSRs that it does not let us read; they are not of the CPU, so that its guest has nothing there.
+  hidden = kvm.msrIndices().find((index) => !own.includes(index))!;
+  t.notOk(machine.saveCore().vcpus[0]!.msrs.some(({ index }) => index === hidden));
 });

@@ -33,6 +33,26 @@ void t.test('convert writes the other format to stdout, and what is lost to stde
   });
 });
 
+void t.test('diff of two observations tells MSRs by name, and their bits', async (t) => {
+  const observation = (name: string, msrs: object[]): string =>
+    file(name, JSON.stringify({ schema: 'guest-abi/probe/1', pair: 'pc/M', vcpus: [{ index: 0, cpuid: [], msrs }] }));
+  const one = observation('one', [
+    { index: '0x10a', value: '0x2b' },
+    { index: '0xc0000103', value: '0x1' },
+  ]);
+  const two = observation('two', [
+    { index: '0x10a', value: '0x8000029' },
+    { index: '0xc0000103', fault: '#GP' },
+  ]);
+  t.match(await runCli(['diff', one, two]), {
+    code: 1,
+    stdout: [
+      'CPU 0: MSR 0x0000010a (IA32_ARCH_CAPABILITIES) 0x000000000000002b in A, 0x0000000008000029 in B: A has ibrs-all; B has rfds-no',
+      'CPU 0: MSR 0xc0000103 (IA32_TSC_AUX) 0x0000000000000001 in A, #GP in B',
+    ].join('\n'),
+  });
+});
+
 void t.test('diff: 0 where the same, 1 where not, 3 where nothing could be compared', async (t) => {
   const same = await runCli(['diff', a, a]);
   t.strictSame([same.code, same.stdout], [0, '0 differences; 128 bits and names compared, 0 open on one side\n']);

@@ -1,6 +1,7 @@
 /** A difference between dumps as a line for people, and as JSON. */
 import { fieldName, rowToJson } from '../../corpora/cpuid.js';
 import { hex32, hex64 } from '../../corpora/hex.js';
+import { msrLabel, msrNameAt } from '../../corpora/msrs.js';
 import { rowName } from './cpu-collector.js';
 import type { DumpDiff } from './diff.js';
 import type { BitDifference, Difference } from './difference.js';
@@ -21,7 +22,7 @@ export function differenceLine(difference: Difference): string {
     }
     case 'msr': {
       const { cpu, index, a, b, bits } = difference;
-      return `CPU ${cpu}: MSR ${hex32(index)} ${msrText(a)} in A, ${msrText(b)} in B${bits.length ? `: ${bitsText(bits)}` : ''}`;
+      return `CPU ${cpu}: ${msrLabel(index)} ${msrText(a)} in A, ${msrText(b)} in B${bits.length ? `: ${bitsText(bits)}` : ''}`;
     }
     case 'name':
       return `${difference.what}: ${difference.a ?? 'not named'} in A, ${difference.b ?? 'not named'} in B`;
@@ -68,7 +69,13 @@ function differenceToJson(difference: Difference): object {
     }
     case 'msr': {
       const value = (msr: bigint | string | null): string | null => (typeof msr === 'bigint' ? hex64(msr) : msr);
-      return { ...difference, index: hex32(difference.index), a: value(difference.a), b: value(difference.b) };
+      return {
+        ...difference,
+        index: hex32(difference.index),
+        name: msrNameAt(difference.index),
+        a: value(difference.a),
+        b: value(difference.b),
+      };
     }
     default:
       return difference;

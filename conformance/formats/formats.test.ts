@@ -284,7 +284,7 @@ void t.test(
     const { dump } = parse('json', JSON.stringify(resolved));
     t.match(dump, {
       cpus: [{ index: 2 }],
-      absent: { row: 'answered', msr: 'default' },
+      absent: { row: 'answered', msr: 'none' },
       named: { model: 'Nehalem' },
       facts: { pair: 'pc/Nehalem' },
     });

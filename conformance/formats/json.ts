@@ -211,7 +211,7 @@ function readResolve(root: JsonValue): Parsed {
     mask: null,
     msrs: readMsrs(root.get('msrs')),
   };
-  return { dump: { cpus: [cpu], absent: { row: 'answered', msr: 'default' }, ...pairOf(root) }, losses: [] };
+  return { dump: { cpus: [cpu], absent: { row: 'answered', msr: 'none' }, ...pairOf(root) }, losses: [] };
 }
 
 function readCapture(root: JsonValue): Parsed {

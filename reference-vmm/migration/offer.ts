@@ -5,6 +5,7 @@ import { type CpuIdentity, checkedIdentity, identityToJson } from '../../corpora
 import { msrLabel } from '../../corpora/msrs.js';
 import { type Reason, reason } from '../../corpora/verdict.js';
 import { isOpen } from '../cpu-model/msrs.js';
+import { unknownMsrReasons } from '../msr-limits.js';
 import type { Section } from '../snapshot/container.js';
 import { decodeJson, encodeJson } from './messages.js';
 
@@ -61,21 +62,16 @@ export function offerReasons(offered: Offer, own: TravelFacts): Reason[] {
 
 /** An MSR that only one side carries would be lost, or stay as it is. An open pair takes what comes: what it cannot take shows later. */
 function msrReasons({ identity, msrs }: Offer, own: TravelFacts): Reason[] {
-  const [theirs, ours] = [new Set(msrs), new Set(own.msrs)];
-  const named = (facts: Pick<Reason, 'code'>, index: number, why: string): Reason =>
-    reason({
-      ...facts,
-      step: 'destination',
-      layer: 'kernel',
-      msr: hex32(index),
-      message: `${msrLabel(index)}: ${why}`,
-    });
+  const theirs = new Set(msrs);
   return [
-    ...msrs
-      .filter((index) => !ours.has(index))
-      .map((index) => named({ code: 'msr-unknown' }, index, 'the state carries it and this CPU has none')),
+    ...unknownMsrReasons(identity, msrs, own.msrs, 'destination'),
     ...(isOpen(identity) ? [] : own.msrs)
       .filter((index) => !theirs.has(index))
-      .map((index) => named({ code: 'msr-missing' }, index, 'this CPU has it and the state does not carry it')),
+      .map((index) =>
+        reason({
+          ...{ code: 'msr-missing', step: 'destination', layer: 'kernel', msr: hex32(index) },
+          message: `${msrLabel(index)}: this CPU has it and the state does not carry it`,
+        }),
+      ),
   ];
 }

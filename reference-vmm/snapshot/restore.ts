@@ -31,7 +31,10 @@ export function restoreSnapshot(kvm: Kvm, file: string, options: RestoreOptions)
   // Before a VM is made: a guest must not begin on half a file.
   if (lazy) snapshot.check();
   const image = lazy ? { memoryImage: { fd: snapshot.fd, offset: snapshot.ramOffset } } : {};
-  const creation = Machine.create(kvm, identity ?? core.identity, { step: 'restore', ...rest, memoryBytes, ...image });
+  const arrivingMsrs = core.vcpus[0]?.msrs.map(({ index }) => index) ?? [];
+  const creation = Machine.create(kvm, identity ?? core.identity, {
+    ...{ step: 'restore', ...rest, memoryBytes, arrivingMsrs, ...image },
+  });
   if (creation.kind === 'refused') return creation;
   try {
     const { machine } = creation;

@@ -72,7 +72,13 @@ const bootOf = ({ witness, msrs }: Realize, identity: CpuIdentity): BootOptions 
   witness ? witnessBoot(identity, { ...witness, memoryBytes: witness.memory * MIB }) : probeBoot(msrs, identity.vcpus);
 
 /** What `Machine.create` made, or why it refused. */
-export function createGuest(kvm: Kvm, identity: CpuIdentity, request: Realize, step: string): Creation {
+export function createGuest(
+  kvm: Kvm,
+  identity: CpuIdentity,
+  request: Realize,
+  step: string,
+  arrivingMsrs: readonly number[] = [],
+): Creation {
   const memory = request.witness?.memory ?? request.memory;
   return Machine.create(kvm, identity, {
     nameOf: featureName,
@@ -80,6 +86,7 @@ export function createGuest(kvm: Kvm, identity: CpuIdentity, request: Realize, s
     ...(memory && { memoryBytes: memory * MIB }),
     allowAltered: request.allowAltered,
     forceFeatures: request.forceFeatures,
+    arrivingMsrs,
     step,
   });
 }

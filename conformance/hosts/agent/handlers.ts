@@ -82,9 +82,9 @@ class KvmHandlers {
   }
 
   /** Ends the guest that was there, and makes the one of the request; an outcome where that was refused. */
-  #create(request: Params<'boot'>, step: string): ProbeGuest | Outcome {
+  #create(request: Params<'boot'>, step: string, arrivingMsrs: readonly number[] = []): ProbeGuest | Outcome {
     this.#close();
-    const created = createGuest(this.#host(request.fault), identityOf(request), request, step);
+    const created = createGuest(this.#host(request.fault), identityOf(request), request, step, arrivingMsrs);
     if (created.kind === 'refused') return refused(created.reasons);
     this.#guest = new ProbeGuest(created, this.#deadlineMs);
     return this.#guest;
@@ -128,10 +128,10 @@ class KvmHandlers {
   async #listen(request: Params<'listen'>): Promise<Record<string, never>> {
     const { awaitGuest } = await import('./moves.js');
     await this.#prepare(request, true);
-    const { arriving, stop } = await awaitGuest(request.socket, ({ pair }) => {
-      const other = otherIdentity(pair, request);
+    const { arriving, stop } = await awaitGuest(request.socket, ({ identity, msrs }) => {
+      const other = otherIdentity(identity.pair, request);
       if (other) return [other];
-      const guest = this.#create(request, 'destination');
+      const guest = this.#create(request, 'destination', msrs);
       if (guest instanceof ProbeGuest) return guest.live;
       return guest.kind === 'refused' ? guest.reasons : [];
     });

@@ -1,8 +1,6 @@
 /** The guest of an agent on its way to another host, and from one: loaded where one is moved, since agents start often and most guests stay. */
-import type { CpuIdentity } from '../../../corpora/identity.js';
-import type { Reason } from '../../../corpora/verdict.js';
 import type { LiveMachine } from '../../../reference-vmm/live-machine.js';
-import { type Arrival, migrateIn } from '../../../reference-vmm/migration/destination.js';
+import { type Arrival, migrateIn, type Realizer } from '../../../reference-vmm/migration/destination.js';
 import { DEFAULT_PARAMETERS, withParameters } from '../../../reference-vmm/migration/parameters.js';
 import { MigrationProgress } from '../../../reference-vmm/migration/progress.js';
 import { type MigrationEnd, migrateOut } from '../../../reference-vmm/migration/source.js';
@@ -40,14 +38,9 @@ export interface Awaited {
 }
 
 /** Listens for the one guest that comes over `socket`; `realize` makes the machine of its identity, or says why not. */
-export async function awaitGuest(
-  socket: string,
-  realize: (identity: CpuIdentity) => LiveMachine | readonly Reason[],
-): Promise<Awaited> {
+export async function awaitGuest(socket: string, realize: Realizer): Promise<Awaited> {
   const listening = await listenForMigration(`unix:${inFolder(socket)}`, { deadlineMs: PATIENCE_MS });
-  const arriving = listening.connection.then((link) =>
-    migrateIn(link, socket, ({ identity }) => realize(identity), { silenceMs: PATIENCE_MS }),
-  );
+  const arriving = listening.connection.then((link) => migrateIn(link, socket, realize, { silenceMs: PATIENCE_MS }));
   // Who asks for it is told.
   arriving.catch(() => undefined);
   return { arriving, stop: () => listening.close() };

@@ -3,13 +3,16 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { CpuidTable } from '../../../corpora/cpuid.js';
 import { InputError } from '../../../corpora/errors.js';
+import { parseHex32 } from '../../../corpora/hex.js';
 import type { HostCapabilities } from '../../../corpora/host-capabilities.js';
 import { captureToJson } from '../../../corpora/host-capture.js';
-import { msrFromJson } from '../../../corpora/identity.js';
+import { identityFromJson, msrFromJson } from '../../../corpora/identity.js';
 import type { Reason } from '../../../corpora/verdict.js';
 import { writeFileWhole } from '../../../corpora/write-file.js';
+import { travellingMsrs } from '../../../reference-vmm/cpu-model/msrs.js';
 import type { Kvm } from '../../../reference-vmm/kvm/kvm.js';
 import { recordedKvm } from '../../../reference-vmm/kvm/recorded.js';
+import { unknownMsrReasons } from '../../../reference-vmm/msr-limits.js';
 import { packFile, unpackFile } from '../agent/packed-file.js';
 import type { Outcome, Params } from '../agent/protocol.js';
 import type { Handlers } from '../agent/server.js';
@@ -64,7 +67,10 @@ export function recordedHandlers(
   };
   const take = (request: Params<'boot'>, state: RecordedState, step: string): readonly Reason[] => {
     const refused = create(request, step);
-    return refused.length > 0 ? refused : running().load(state, step);
+    if (refused.length === 0) return running().load(state, step);
+    const identity = identityFromJson(request.identity);
+    const carried = state.vcpus[0]!.msrs.map(({ index }) => parseHex32(index));
+    return [...refused, ...unknownMsrReasons(identity, carried, travellingMsrs(identity, host.msrIndices), step)];
   };
 
   const save = (file: string): number => {
