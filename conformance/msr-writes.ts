@@ -2,7 +2,7 @@
 import { GuestAbiError, MachineError } from '../corpora/errors.js';
 import { hex32, hex64 } from '../corpora/hex.js';
 import { type CpuIdentity, identityToJson } from '../corpora/identity.js';
-import { msrDictionary, msrIndex, msrLabel } from '../corpora/msrs.js';
+import { msrLabel, namedMsrs } from '../corpora/msrs.js';
 import { judgeWrite } from '../reference-vmm/cpu-model/msr-masks.js';
 import { isPageAddress, legalValue } from '../reference-vmm/cpu-model/msr-values.js';
 import { countsTime, type Msr, msrsOf } from '../reference-vmm/cpu-model/msrs.js';
@@ -66,13 +66,8 @@ export async function sweepWrites(host: Host, identity: CpuIdentity, mode: Sweep
   return swept.sort((a, b) => a.index - b.index);
 }
 
-const namedMsrs = (): number[] =>
-  msrDictionary().flatMap((definition) => {
-    const { count = 1 } = definition;
-    return Array.from({ length: typeof count === 'number' ? count : 8 }, (_, i) => msrIndex(definition, i));
-  });
-
-const rangeMsrs = (): number[] => MSR_RANGES.flatMap(([base, length]) => Array.from({ length }, (_, i) => base + i));
+export const rangeMsrs = (): number[] =>
+  MSR_RANGES.flatMap(([base, length]) => Array.from({ length }, (_, i) => base + i));
 
 /** x2APIC MSRs cannot be filtered, and fault until the guest enables the mode. */
 const isX2apic = (index: number): boolean => index >= 0x800 && index < 0x900;
@@ -161,9 +156,10 @@ async function sweepDenied(host: Host, identity: CpuIdentity, indices: readonly 
   return swept;
 }
 
-const CALL_DEADLINE = 120_000;
+export const CALL_DEADLINE = 120_000;
 
-const request = (identity: CpuIdentity, msrs: readonly number[]): Params<'boot'> => ({
+/** A boot, features that the host lacks forced. */
+export const request = (identity: CpuIdentity, msrs: readonly number[]): Params<'boot'> => ({
   identity: structuredClone(identityToJson(identity)) as never,
   ...{ allowAltered: true, forceFeatures: true, msrs: msrs.map(hex32), fault: null },
 });
@@ -181,7 +177,8 @@ async function writeOn({ agent }: AgentSession, params: Params<'write-msr'>): Pr
 
 type Running = Extract<Outcome, { kind: 'running' }>;
 
-function running(outcome: Outcome, after: string): Running {
+/** Throws `MachineError` `sweep-ended`, with what came instead. */
+export function running(outcome: Outcome, after: string): Running {
   if (outcome.kind === 'running') return outcome;
   throw new MachineError('sweep-ended', `${after}: the guest was ${outcomeText(outcome)}`);
 }

@@ -31,6 +31,12 @@ const CASES: readonly (readonly [args: readonly string[], code: number, says: Re
   [['verify', ...PAIR, '--subject', 'qemuu'], 2, /unknown subject/],
   [['resolve', '--machine', 'pc-next', '--cpu', 'host'], 2, /model 'host' follows its host.*--host/],
   [['resolve', ...PAIR, '--host', 'recorded:EPYC/4.9'], 2, /no capture 'EPYC\/4\.9'.*EPYC\//],
+  [['probe', ...PAIR, '--host', 'recorded:EPYC/6.12', '--read-msrs', 'cheap'], 2, /no guest runs on recorded:EPYC/],
+  [
+    ['probe', ...PAIR, '--host', 'recorded:EPYC/6.12', '--host', 'recorded:EPYC/5.10'],
+    2,
+    /takes one host, given are 2/,
+  ],
   [['host', 'runnable', '--host', 'recorded:EPYC/6.12', '--machine', 'pc-1'], 2, /unknown machine type 'pc-1'/],
   [['host', 'can-move', 'recorded:EPYC/6.12', 'recorded:EPYC/5.10', '--cpu', 'hots'], 2, /unknown CPU model 'hots'/],
   [['host', 'capture', '--from', 'package.json'], 2, /package\.json/],

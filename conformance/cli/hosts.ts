@@ -41,6 +41,20 @@ export async function openHosts(
   return { hosts, [Symbol.asyncDispose]: close };
 }
 
+/**
+ * Hosts whose kernels run guests of the reference monitor, for sweeps of MSRs. Throws `InputError` on a recorded host, which would say what was to be found out, and on another
+ * subject.
+ */
+export async function openSweptHosts(names: readonly string[] | undefined, subject: string): Promise<OpenHosts> {
+  const recorded = names?.find((name) => name.startsWith(RECORDED));
+  if (recorded) throw new InputError('recorded-host', `no guest runs on ${recorded}: name a host`, { given: recorded });
+  if (subject !== 'reference-vmm')
+    throw new InputError('sweep-subject', `--subject ${subject}: MSRs are swept with the reference monitor alone`, {
+      given: subject,
+    });
+  return openHosts(names);
+}
+
 async function openLab(names: readonly string[], qemus: readonly string[]): Promise<readonly Host[]> {
   if (names.length === 0) return [];
   const { openLabHosts } = await import('../hosts/lab/pool.js');

@@ -75,6 +75,16 @@ void t.test('probe --json is what the guest saw: leaf 1 as KVM reads it back', n
   t.same(CpuidTable.fromJson(vcpu!.cpuid).get(1), shown.get(1));
 });
 
+void t.test('probe --read-msrs is a table of pairs, each held to its identity', needsKvm, async (t) => {
+  const end = await runCli(['probe', '--pair', 'pc-1.2/Nehalem', '--pair', 'pc-1.2/host', '--read-msrs', 'cheap']);
+  t.equal(end.code, 0);
+  t.match(end.stdout, /^pc-1\.2\/Nehalem +107 \d{3} [0-9a-f]{8}$/m);
+  t.match(
+    end.stdout,
+    'pc-1.2/host follows its host: held to nothing\n1 of 1 pairs read the same on every host, 0 MSRs',
+  );
+});
+
 void t.test(
   'probe refuses what the kernel alters, naming each feature, unless that is allowed',
   needsKvm,

@@ -59,12 +59,20 @@ function shapesOn(machine: string, shapes: readonly string[], definitions: Defin
 
 const list = (values: readonly string[] | undefined): string => values?.join(' ') ?? '*';
 
+const givenPairs = ({ pair = [], machine = [], cpu = [] }: PairOptions): string =>
+  [...pair, ...machine, ...cpu].join(' ');
+
+/** `selectPairs`, for a command to which pairs must be named. Throws `InputError` where none is. */
+export function somePairs(options: PairOptions, definitions: Definitions): PairRequest[] {
+  if (!options.pair && !(options.machine && options.cpu))
+    throw new InputError('no-pair', 'name a pair: --machine M --cpu C, or --pair M/C', { given: givenPairs(options) });
+  return selectPairs(options, definitions);
+}
+
 /** The one pair that the options name. Throws `InputError` where they name none or several. */
 export function onePair(options: PairOptions, definitions: Definitions): PairRequest {
-  const given = [...(options.pair ?? []), ...(options.machine ?? []), ...(options.cpu ?? [])].join(' ');
-  if (!options.pair && !(options.machine && options.cpu))
-    throw new InputError('no-pair', 'name a pair: --machine M --cpu C, or --pair M/C', { given });
-  const [pair, ...others] = selectPairs(options, definitions);
+  const [pair, ...others] = somePairs(options, definitions);
+  const given = givenPairs(options);
   if (others.length > 0)
     throw new InputError('many-pairs', `this command takes one pair, '${given}' names ${others.length + 1}`, { given });
   return pair!;

@@ -1,10 +1,11 @@
 /** One boot of one pair on one host, with everything that the guest saw. */
-import type { ExitCode } from '../../corpora/errors.js';
+import { type ExitCode, InputError } from '../../corpora/errors.js';
 import { hex32 } from '../../corpora/hex.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { vcpuObservationToJson } from '../../corpora/observation.js';
 import { findingLines } from '../../reports/reasons.js';
 import { conclude } from '../../reports/result-log.js';
+import type { Host } from '../hosts/host.js';
 import type { CellPair } from '../run/cell.js';
 import { runCell } from '../run/runner.js';
 import { cpuidLines } from './identity-text.js';
@@ -27,7 +28,11 @@ export async function probe(options: ProbeOptions): Promise<ExitCode> {
   const request = onePair(options, definitions);
   const pairs = pairsOn([request], definitions);
   await using opened = await openSubjects([options.subject], options.host);
-  const host = opened.hosts[0]!;
+  const [host, ...others] = opened.hosts as [Host, ...Host[]];
+  if (others.length > 0)
+    throw new InputError('many-hosts', `this command takes one host, given are ${opened.hosts.length}`, {
+      given: opened.hosts.map(({ summary }) => summary.id).join(' '),
+    });
   const [{ identity }] = pairs([host]) as [CellPair];
   const { result, judgement } = await runCell(
     { identity, smp: request.smp, hosts: [host], scenario: 'boot' },

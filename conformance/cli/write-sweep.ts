@@ -4,11 +4,12 @@ import { hex32, hex64 } from '../../corpora/hex.js';
 import { msrLabel } from '../../corpora/msrs.js';
 import { type SweepMode, type SweptMsr, sweepWrites } from '../msr-writes.js';
 import type { CellPair } from '../run/cell.js';
-import { openHosts } from './hosts.js';
+import { openSweptHosts } from './hosts.js';
 import { type CommonOptions, print, printJson } from './output.js';
 import { definitionsOf, onePair, type PairOptions, pairsOn } from './pairs.js';
 
 export interface WriteSweepOptions extends CommonOptions, PairOptions {
+  readonly subject: string;
   readonly host?: readonly string[];
   readonly writeMsrs: SweepMode;
 }
@@ -17,7 +18,7 @@ export interface WriteSweepOptions extends CommonOptions, PairOptions {
 export async function writeSweep(options: WriteSweepOptions): Promise<ExitCode> {
   const definitions = definitionsOf(options.corpora);
   const pairs = pairsOn([onePair(options, definitions)], definitions);
-  await using opened = await openHosts(options.host);
+  await using opened = await openSweptHosts(options.host, options.subject);
   const ends: { host: string; swept: readonly SweptMsr[] }[] = [];
   for (const host of opened.hosts) {
     const [{ identity }] = pairs([host]) as [CellPair];
