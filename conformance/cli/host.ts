@@ -2,9 +2,8 @@
 import { EXIT, type ExitCode } from '../../corpora/errors.js';
 import { writeFileWhole } from '../../corpora/write-file.js';
 import { formatCapture } from '../hosts/capture-file.js';
-import type { NamedHost } from '../hosts/questions/named-host.js';
 import { baselineText, diffText, featuresText, runnableText, waysText } from './host-text.js';
-import { namedHosts } from './named-hosts.js';
+import { namedHosts, oneHost } from './named-hosts.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import { definitionsOf } from './pairs.js';
 
@@ -22,9 +21,6 @@ export interface GuestOptions extends MachineOptions {
   readonly cpu: string;
   readonly smp?: string;
 }
-
-/** The one host of a question. */
-const oneHost = async (name: string): Promise<NamedHost> => (await namedHosts([name]))[0]!;
 
 export async function captureHost({ host: name, from, out }: CaptureOptions): Promise<ExitCode> {
   const { host, origin } = await captured(name, from);
@@ -89,8 +85,7 @@ export async function baseline(names: readonly string[], options: MachineOptions
 
 export async function diff(before: string, after: string, options: CommonOptions): Promise<ExitCode> {
   const { hostDiff } = await import('../hosts/questions/diff.js');
-  const [a, b] = await namedHosts([before, after]);
-  const answer = hostDiff(a!, b!, definitionsOf(options.corpora));
+  const answer = hostDiff(await oneHost(before), await oneHost(after), definitionsOf(options.corpora));
   if (options.json) printJson('host-diff', answer);
   else print(diffText(answer, options.verbose ?? false));
   return EXIT.holds;

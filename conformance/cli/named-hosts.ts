@@ -1,4 +1,5 @@
 /** From host names to what those hosts offer, in the order given; nothing stays open. */
+import { InputError } from '../../corpora/errors.js';
 import { RECORDED } from '../../reports/result-log.js';
 import type { NamedHost } from '../hosts/questions/named-host.js';
 import { openHosts } from './hosts.js';
@@ -9,6 +10,14 @@ export async function namedHosts(names: readonly string[]): Promise<NamedHost[]>
   const hosts: NamedHost[] = [];
   for (const name of names) hosts.push(...(name.startsWith(RECORDED) ? await recorded(name) : await running(name)));
   return hosts;
+}
+
+/** The one host of a question. Throws `InputError` `many-hosts` where a glob gives several. */
+export async function oneHost(name: string): Promise<NamedHost> {
+  const [host, ...others] = await namedHosts([name]);
+  if (others.length > 0)
+    throw new InputError('many-hosts', `one host is asked here, '${name}' names ${others.length + 1}`, { given: name });
+  return host!;
 }
 
 /** A file, a capture of the package, or by a glob such as `recorded:EPYC*` all of the package that it fits. */

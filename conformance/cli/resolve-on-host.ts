@@ -3,7 +3,7 @@ import type { Definitions } from '../../corpora/definitions.js';
 import type { CpuIdentity } from '../../corpora/identity.js';
 import { type PairOnHost, resolveOnHost } from '../../reference-vmm/cpu-model/on-host.js';
 import { reasonLines } from '../../reports/reasons.js';
-import { namedHosts } from './named-hosts.js';
+import { oneHost } from './named-hosts.js';
 import { type CommonOptions, print, printJson, warn } from './output.js';
 import type { PairRequest } from './pairs.js';
 
@@ -18,8 +18,7 @@ export async function resolveAtHost(
   definitions: Definitions,
   options: CommonOptions,
 ): Promise<AtHost> {
-  const [named] = await namedHosts([name]);
-  const { id, host } = named!;
+  const { id, host } = await oneHost(name);
   const found = resolveOnHost({ machine, cpu, smp, definitions, host });
   const facts = factsOf(id, found);
   if (!found.migrationSafe && found.lacks.reasons.length === 0)

@@ -31,7 +31,8 @@ void t.test('what is no capture is refused with the place at fault', async (t) =
     await t.rejects(openCapture(file), { code: 'bad-capture', message: why });
   };
   await refused('text', 'hello', /not JSON/);
-  await refused('other', '{"schema":"guest-abi/verify/1"}', /kernel/);
+  await refused('other', '{"schema":"guest-abi/verify/1"}', /its schema is guest-abi.verify.1, not guest-abi.host.1/);
+  await refused('none', '{}', /kernel/);
   await refused('more', JSON.stringify({ ...capture, more: 1 }), /more/);
   await refused('row', JSON.stringify({ ...capture, supportedCpuid: [{ leaf: 'x' }] }), /supportedCpuid\.0\.leaf/);
   const [row] = capture.supportedCpuid as unknown[];

@@ -76,7 +76,10 @@ export async function parseCapture(bytes: Buffer, name: string): Promise<Omit<Op
     throw badCapture(name, 'it is not JSON');
   }
   const { captureFileSchema, dumpSchema } = await import('./capture-schemas.js');
-  const ours = (json as { schema?: unknown } | null)?.schema === CAPTURE_SCHEMA;
+  const { schema } = (json ?? {}) as { schema?: unknown };
+  if (typeof schema === 'string' && schema !== CAPTURE_SCHEMA)
+    throw badCapture(name, `its schema is ${schema}, not ${CAPTURE_SCHEMA}`);
+  const ours = schema === CAPTURE_SCHEMA;
   const parsed = ours ? captureFileSchema.safeParse(json) : dumpSchema.safeParse(json);
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0]!;
