@@ -78,7 +78,13 @@ export class SnapshotFile implements Disposable {
       const image = readImageSection(place, memoryBytes, container.length);
       if (!image) throw new ContainerError(file, 'the place of the memory is malformed');
       this.fileBytes = image.ramOffset + memoryBytes;
-      if (size !== this.fileBytes) throw new ContainerError(file, `claims ${this.fileBytes} bytes, has ${size}`);
+      if (size !== this.fileBytes)
+        throw new ContainerError(
+          file,
+          size < this.fileBytes
+            ? `cut short: ${size} bytes of ${this.fileBytes}`
+            : `${size} bytes, where it says ${this.fileBytes}`,
+        );
       this.ramOffset = image.ramOffset;
       this.#checksums = image.checksums;
     } catch (error) {
@@ -90,12 +96,8 @@ export class SnapshotFile implements Disposable {
   /** Its header must say no more than the file has before memory is taken for it. */
   #readContainer(size: number): Buffer {
     const header = Buffer.alloc(HEADER_BYTES);
-    const length = containerLength(
-      header.subarray(0, readSync(this.fd, header)),
-      'snapshot',
-      this.#file,
-      Math.min(HEAD_LIMIT, Math.max(size, HEADER_BYTES)),
-    );
+    const length = containerLength(header.subarray(0, readSync(this.fd, header)), 'snapshot', this.#file, HEAD_LIMIT);
+    if (length > size) throw new ContainerError(this.#file, `cut short: ${size} bytes of at least ${length}`);
     const bytes = Buffer.alloc(length);
     this.#read(bytes, 0);
     return bytes;
