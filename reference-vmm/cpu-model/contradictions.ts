@@ -25,11 +25,6 @@ export function refuseContradictions(
       throw new InputError('conflicting-features', `${one} and ${other} exclude each other: ${why}`, { given: one });
     }
   }
-  if (properties.get('x-vendor-cpuid-only-v2') && !properties.get('x-vendor-cpuid-only')) {
-    throw new InputError('conflicting-features', 'x-vendor-cpuid-only-v2 needs x-vendor-cpuid-only', {
-      given: 'x-vendor-cpuid-only',
-    });
-  }
   if (properties.get('legacy-cache') === false && !hasOwnCaches) {
     throw new InputError('no-own-caches', 'legacy-cache=off: this model describes no caches of its own', {
       given: 'legacy-cache=off',

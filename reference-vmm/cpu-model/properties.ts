@@ -128,6 +128,12 @@ export function applyOptions(
       if (name === 'avx10-version') takeAvx10Features(map, definitions, release);
       given.add(name);
     }
+    // QEMU looks at these two when it has `f=value` only (x86_cpu_post_initfn).
+    if (kind === 'set' && map.get('x-vendor-cpuid-only-v2') && !map.get('x-vendor-cpuid-only')) {
+      throw new InputError('conflicting-features', 'x-vendor-cpuid-only-v2 needs x-vendor-cpuid-only', {
+        given: 'x-vendor-cpuid-only',
+      });
+    }
   }
   return given;
 }

@@ -63,6 +63,7 @@ const TAKEN = `
 10.0 pc-q35-8.1/Haswell | 2,maxcpus=1024
 11.1 pc-q35-9.0/Haswell | 2,maxcpus=4096
 11.1 pc-q35-10.0/Haswell,x-vendor-cpuid-only=off | 1
+11.1 pc-q35-11.1/Haswell,-x-vendor-cpuid-only | 1
 11.1 pc-q35-11.1/Haswell,ucode-rev=0x100000000 | 1
 11.1 pc-q35-11.1/Haswell,avx10-version=0x2 | 4,drawers=1,books=1,clusters=1,modules=2,cores=2
 `;
