@@ -53,6 +53,13 @@ void t.test('several vCPUs, microvm', { skip: missing('11.1') }, async (t) => {
   for (const cell of cells) t.equal(cell.verdict, 'identical', say(cell));
 });
 
+void t.test('QEMU 5.2 comes back from every reset, on both boards', { skip: missing('5.2') }, async (t) => {
+  const pairs = ['--pair', 'pc-i440fx-2.4/Nehalem', '--pair', 'pc-q35-4.2/qemu32', '--jobs', '2'];
+  const { cells } = await verify('--subject', 'qemu-5.2', ...pairs, '--scenario', 'reset');
+  t.equal(cells.length, 2);
+  for (const cell of cells) t.equal(cell.verdict, 'identical', say(cell));
+});
+
 void t.test(
   'an unversioned machine type is that of its release, and between two of them its guest changes',
   { skip: missing('5.2', '7.2') },

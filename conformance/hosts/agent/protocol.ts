@@ -135,6 +135,8 @@ const realize = {
   fault: z.enum(FAULT_NAMES).nullable(),
   /** The QEMU whose guest it is, a release or a path on the host; absent: the reference monitor. */
   qemu: z.strictObject({ binary: z.string(), accel: z.enum(['tcg', 'kvm']) }).optional(),
+  /** A QEMU's PC boots by `qboot.rom` in place of its BIOS. */
+  smallFirmware: z.literal(true).optional(),
   /** The witness is the guest, not the cpu-state probe: its memory in MiB, the seed of its patterns, whether it reads XCR0. */
   witness: z.strictObject({ memory: count, seed: count, xcr0: z.boolean() }).optional(),
   /** Memory of another guest of the reference monitor, in MiB; absent: what the cpu-state probe needs. */

@@ -28,7 +28,9 @@ const linesOf = (text: string): string[] =>
 
 /** Why QEMU ended, from its stderr and how it ended: one line. */
 export function complaintOf(stderr: string, ended: string): Complaint {
-  const lines = linesOf(stderr).filter((line) => !/^(\S+: )?warning: /.test(line) && !/^Use -\S+ help/.test(line));
+  const lines = linesOf(stderr).filter(
+    (line) => !/^(\S+: )?warning: /.test(line) && !/^Use -\S+ help|^\*\*$/.test(line),
+  );
   for (const [code, says] of CAUSES) {
     const line = lines.find((one) => says.test(one));
     if (line) return { code, message: line };

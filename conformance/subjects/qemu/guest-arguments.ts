@@ -16,7 +16,12 @@ export interface QemuGuestSpec {
   readonly memory?: number;
   /** A firmware of QEMU's own in place of the machine type's: `qboot.rom` boots in a third of the time. */
   readonly firmware?: string;
+  /** TCG runs all vCPUs on one thread. */
+  readonly oneThread?: boolean;
 }
+
+/** Boots multiboot and PVH images without what a PC's BIOS does before (QEMU pc-bios/qboot.rom). */
+export const QBOOT = 'qboot.rom';
 
 const GUEST_MEMORY = 16;
 
@@ -35,11 +40,12 @@ export function smpArgument({ cpus, maxcpus, sockets, dies, modules, cores, thre
 
 /** Arguments up to the character device `probe`, which the caller adds: where records go. `request`: the probe's, a file. */
 export const guestArguments = (
-  { machine, cpu, smp, accel, firmware, memory = GUEST_MEMORY }: QemuGuestSpec,
+  { machine, cpu, smp, accel, firmware, oneThread, memory = GUEST_MEMORY }: QemuGuestSpec,
   request: string,
 ): string[] => [
   ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown'],
-  ...['-accel', accel, '-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${memory}`],
+  ...['-accel', oneThread && accel === 'tcg' ? 'tcg,thread=single' : accel],
+  ...['-machine', machine, '-cpu', cpu, '-smp', smpArgument(smp), '-m', `${memory}`],
   ...(firmware ? ['-bios', firmware] : []),
   ...['-kernel', probeImagePath('cpu-state'), '-initrd', request],
   ...['-device', `isa-debugcon,iobase=${PORT.probe},chardev=probe`],

@@ -12,7 +12,9 @@ import type { Outcome, Params } from '../../hosts/agent/protocol.js';
 import { QemuStartError } from '../../import/qemu-process.js';
 import { cachedQemu, type QemuLauncher, qemuBinary } from '../../packages/qemu-trees.js';
 import { complaintOf, withheldFeatures } from './complaints.js';
+import { emulatorOf } from './emulator.js';
 import { QemuGuest, type QemuGuestRequest } from './guest.js';
+import { QBOOT } from './guest-arguments.js';
 import { fileSink, sendFile } from './state-file.js';
 
 type Realize = Params<'boot'>;
@@ -148,7 +150,9 @@ export class QemuHandlers implements AsyncDisposable {
     const qemu = request.qemu!;
     const launcher = await this.#launcher(qemu.binary);
     try {
-      this.#guest = await QemuGuest.start(launcher, { ...guestRequest(request, qemu), incoming });
+      // Its threads end by an assertion where a vCPU sends INIT to itself (accel/tcg/tcg-cpus.c, tcg_cpu_thread_fn).
+      const oneThread = emulatorOf(launcher.version) === '5.2';
+      this.#guest = await QemuGuest.start(launcher, { ...guestRequest(request, qemu), incoming, oneThread });
       return this.#guest;
     } catch (error) {
       if (!(error instanceof QemuStartError)) throw error;
@@ -198,7 +202,10 @@ function startReasons({ said, ended }: QemuStartError, who: string, step: string
 const QCOW2_MAGIC = 'QFI\xfb';
 
 /** The guest's machine as QEMU is told it: our own dimensions left out, the vendor pinned under KVM, which else shows its host's. */
-function guestRequest({ identity, msrs, forceFeatures }: Realize, { accel }: QemuOfRequest): QemuGuestRequest {
+function guestRequest(
+  { identity, msrs, forceFeatures, smallFirmware }: Realize,
+  { accel }: QemuOfRequest,
+): QemuGuestRequest {
   const { machine, cpu } = parsePair(identity.pair);
   const options = cpu.options.filter(({ name }) => !OURS.has(name));
   // `base` has none, and QEMU takes no empty one.
@@ -209,6 +216,7 @@ function guestRequest({ identity, msrs, forceFeatures }: Realize, { accel }: Qem
     cpu: `${formatCpu({ ...cpu, options })}${pinned ? `,vendor=${identity.vendor}` : ''},${missing}`,
     smp: identity.smp,
     accel,
+    ...(smallFirmware && { firmware: QBOOT }),
     msrs: msrs.map(parseHex32),
     apicIds: identity.vcpus.slice(1).map(({ apicId }) => apicId),
   };

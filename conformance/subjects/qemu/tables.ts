@@ -8,7 +8,7 @@ import type { Accelerator } from '../../../reference-vmm/cpu-model/properties.js
 import { apicIdOf } from '../../../reference-vmm/cpu-model/topology.js';
 import { makeFolder, removeFolder } from '../../ends-with-us.js';
 import type { QemuLauncher } from '../../packages/qemu-trees.js';
-import type { QemuGuestSpec } from './guest-arguments.js';
+import { QBOOT, type QemuGuestSpec } from './guest-arguments.js';
 import { type BootEnd, bootOnce } from './one-boot.js';
 
 export interface TableOptions {
@@ -29,9 +29,6 @@ export interface QemuPair {
   readonly machine: string;
   readonly cpu: string;
 }
-
-/** Boots multiboot and PVH images without what a PC's BIOS does before (QEMU pc-bios/qboot.rom). */
-const QBOOT = 'qboot.rom';
 
 /** Boots pairs one by one: one request file for all of them. Dispose it. */
 export class TableReader implements AsyncDisposable {
