@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
-import { listModels, resolveCpu } from '../../../reference-vmm/cpu-model/resolve.js';
+import { runnableModels } from '../../../reference-vmm/cpu-model/best-model.js';
+import { listModels, realModels, resolveCpu } from '../../../reference-vmm/cpu-model/resolve.js';
 import { allCaptures } from '../recorded/captures-for-tests.js';
 import { altersCpuid } from '../summary.js';
 import { baseline, runsEverywhere } from './baseline.js';
@@ -74,6 +75,15 @@ void t.test(
     t.ok(extended > 10, `${extended} baselines have more than the model`);
   },
 );
+
+void t.test('best comes first: own vendor, then others, then no real CPU; within these by features', async (t) => {
+  const machine = 'pc-i440fx-2.2';
+  const ranked = runnableModels(realModels(machine), (cpu) => resolveCpu({ machine, cpu, definitions }), [EPYC_6.host]);
+  const amd = 'Opteron_G2 Opteron_G1';
+  const intel = 'SandyBridge Westmere Nehalem Penryn Conroe';
+  t.equal(ranked.map(({ name }) => name).join(' '), `${amd} ${intel} qemu64 kvm64 kvm32 qemu32 base`);
+  t.equal(resolveCpu({ machine, cpu: 'best', definitions, host: EPYC_6.host }).model.name, 'Opteron_G2');
+});
 
 void t.test('a model is runnable exactly where its guest can start', async (t) => {
   for (const { id, host } of [EPYC_5, EPYC_7, ...hosts.filter(({ host: one }) => altersCpuid(one))]) {
