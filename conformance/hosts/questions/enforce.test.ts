@@ -96,6 +96,7 @@ void t.test('enforce accepts exactly where filtering removes nothing, and accept
 });
 
 void t.test('host is offered whole, max holds it, best is a named model that runs; none is safe to move', async (t) => {
+  const onlyMax = new Set<string>();
   for (const { id, host } of hosts) {
     const on = (cpu: string) => resolveOnHost({ machine: 'pc-next', cpu, host, definitions });
     const [own, all, best] = [on('host'), on('max'), on('best')];
@@ -107,10 +108,17 @@ void t.test('host is offered whole, max holds it, best is a named model that run
       own.identity.features.filter((name) => !all.identity.features.includes(name)),
       [],
     );
+    for (const name of all.identity.features) if (!own.identity.features.includes(name)) onlyMax.add(name);
     t.equal(own.identity.vendor, host.facts.cpuVendor);
     t.ok(isOffered(resolveCpu({ machine: 'pc-next', cpu: best.model, definitions }).cpu, [], host), best.model);
     t.notOk(own.identity.features.includes('topoext'));
   }
+  t.ok(onlyMax.has('invtsc'), 'max alone has what cannot be migrated');
+  for (const name of onlyMax)
+    t.ok(
+      dictionary.bitsOf(name).some(({ migratable }) => !migratable),
+      name,
+    );
 });
 
 const EPYC = hosts.find(({ id }) => id.startsWith('EPYC/6.12'))!.host;
@@ -169,6 +177,10 @@ void t.test("AVX10 is asked for by lengths and version: a host's higher version 
   t.strictSame(reasons(0x7_0002), []);
   t.match(reasons(0x3_0001), [{ code: 'cpuid-not-offered', bit: 18, feature: 'avx10-512' }]);
   t.match(reasons(0x7_0000), [{ code: 'cpuid-content-differs', register: 'ebx' }]);
+  t.notOk(
+    at(having(0x7_0000)).filtered.some((word) => word['cpuid-input-eax'] === 0x24),
+    'a number is no feature',
+  );
 });
 
 void t.test('physical address bits beyond the 40 that QEMU shows everywhere must be there', async (t) => {
