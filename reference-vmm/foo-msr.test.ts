@@ -93,8 +93,9 @@ void t.test('pc-1.2: a guest that came to 3.7 faults on KVM_FOO_MSR there', need
   const { kvm36, kvm37 } = kernels(t);
   using source = machineOf(kvm36, old(kvm36), [...SAYS_A_WORD, ...USES_FOO]);
   nextWord(source);
-  using destination = machineOf(kvm37, old(kvm36), null);
-  t.same(destination.loadState(source.saveState()), []);
+  const state = source.saveState();
+  using destination = machineOf(kvm37, state.identity, null);
+  t.same(destination.loadState(state), []);
   t.equal(nextWord(destination), KVM_FOO_MSR, 'it is about to write');
   t.match(destination.run({ timeoutMs: 5000 }), { kind: 'reset', by: 'triple-fault' });
 });
