@@ -48,8 +48,8 @@ function withoutNeed(feature: string): InputError {
   return new InputError('feature-without-need', `enforce: ${feature} cannot be on${wanted}`, { given: feature });
 }
 
-/** The error where a feature stands in a leaf above the highest one that the guest is told of. */
-function hidingLevel(name: string, properties: PropertyMap): InputError | undefined {
+/** The error, under `enforce`, where a feature stands in a leaf above the highest one that the guest is told of; else undefined. */
+export function hidingLevel(name: string, properties: PropertyMap): InputError | undefined {
   for (const { field } of featureDictionary().bitsOf(name)) {
     const { cpuid } = featureDictionary().word(field)!;
     if (!cpuid || cpuid.leaf >>> 28 === 4) continue;

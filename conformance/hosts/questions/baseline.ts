@@ -1,8 +1,9 @@
 /** `host baseline`: the greatest CPU that every host of a group runs: a named model and the features that all offer beside it. */
 import type { Definitions } from '../../../corpora/definitions.js';
 import { MachineError } from '../../../corpora/errors.js';
-import { type CpuSpec, formatCpu } from '../../../corpora/pair.js';
+import { type CpuSpec, formatCpu, parseCpu } from '../../../corpora/pair.js';
 import { runnableModels } from '../../../reference-vmm/cpu-model/best-model.js';
+import { hidingLevel } from '../../../reference-vmm/cpu-model/contradictions.js';
 import { filterCpu, lacksOf } from '../../../reference-vmm/cpu-model/enforce.js';
 import { offeredFeatures } from '../../../reference-vmm/cpu-model/host-model.js';
 import { type ResolvedCpu, realModels, resolveCpu } from '../../../reference-vmm/cpu-model/resolve.js';
@@ -14,7 +15,7 @@ export interface Baseline {
   readonly model: string;
   /** What all hosts offer beyond the model, QEMU's names, sorted. */
   readonly features: readonly string[];
-  /** Both as a `-cpu` string: it runs unfiltered on every host. */
+  /** Both as a `-cpu` string: it runs unfiltered on every host, with `enforce` too. */
   readonly cpu: string;
   /** Hosts whose kernel adds features of its own to any table: they can run it only altered. */
   readonly alteredOn: readonly string[];
@@ -34,8 +35,9 @@ export function baseline(hosts: readonly NamedHost[], machine: string, definitio
   const spec = settle(best.name, common.filter((name) => !best.resolved.cpu.on(name)).sort(), (candidate) => {
     const { cpu, expansion } = resolveOne(candidate);
     const filtered = all.flatMap((host) => filterCpu(cpu, host).removed);
-    const fallen = candidate.options.map(({ name }) => name).filter((name) => !cpu.on(name));
-    return new Set([...filtered, ...expansion.withoutNeeds, ...fallen]);
+    const asked = candidate.options.map(({ name }) => name);
+    const unseen = asked.filter((name) => !cpu.on(name) || hidingLevel(name, cpu.properties));
+    return new Set([...filtered, ...expansion.withoutNeeds, ...unseen]);
   });
   return {
     machine,
@@ -46,7 +48,7 @@ export function baseline(hosts: readonly NamedHost[], machine: string, definitio
   };
 }
 
-/** Leaves features out until none is refused: one that needs another, or brings state that a host does not save. */
+/** Leaves features out until none is refused: one that needs another, brings state that a host does not save, or stands above the level. */
 function settle(
   model: string,
   features: readonly string[],
@@ -60,12 +62,14 @@ function settle(
   }
 }
 
-/** True where `cpu` runs unfiltered on every host: what `baseline` promises. */
-export const runsEverywhere = (
+/** True where `cpu` runs unfiltered on every host, also with `enforce`: what `baseline` promises. */
+export function runsEverywhere(
   hosts: readonly NamedHost[],
   { machine, cpu }: Pick<Baseline, 'machine' | 'cpu'>,
   definitions: Definitions,
-): boolean => {
+): boolean {
   const resolved = resolveCpu({ machine, cpu, definitions });
+  const hidden = parseCpu(cpu).options.some(({ name }) => hidingLevel(name, resolved.cpu.properties));
+  if (hidden) return false;
   return hosts.every(({ host }) => lacksOf(resolved.cpu, resolved.expansion.withoutNeeds, host).reasons.length === 0);
-};
+}

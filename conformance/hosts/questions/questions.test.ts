@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { builtInDefinitions } from '../../../corpora/definitions.js';
 import { runnableModels } from '../../../reference-vmm/cpu-model/best-model.js';
+import { resolveOnHost } from '../../../reference-vmm/cpu-model/on-host.js';
 import { listModels, realModels, resolveCpu } from '../../../reference-vmm/cpu-model/resolve.js';
 import { allCaptures } from '../recorded/captures-for-tests.js';
 import { altersCpuid } from '../summary.js';
@@ -64,7 +65,10 @@ void t.test(
           const more = ['avx2', 'aes', 'umip', 'svm'].filter(
             (name) => !resolveCpu({ machine, cpu: made.cpu, definitions }).cpu.on(name),
           );
+          const enforced = (host: NamedHost['host']) =>
+            resolveOnHost({ machine, cpu: `${made.cpu},enforce`, definitions, host }).lacks.reasons;
           return (
+            group.every(({ host }) => enforced(host).length === 0) &&
             runsEverywhere(group, made, definitions) &&
             more.every((name) => !runsEverywhere(group, { machine, cpu: `${made.cpu},+${name}` }, definitions))
           );
