@@ -28,6 +28,8 @@ const CASES: readonly (readonly [args: readonly string[], code: number, says: Re
   [['verify', ...PAIR, '--shard', '3/2'], 2, /--shard/],
   [['verify', ...PAIR, '--jobs', '0'], 2, /--jobs/],
   [['verify', ...PAIR, '--host', 'lokal'], 2, /unknown host 'lokal'/],
+  [['verify', ...PAIR, '--host', 'recorded:'], 2, /unknown host 'recorded:'/],
+  [['resolve', ...PAIR, '--corpora', 'package.json'], 2, /--corpora package\.json: no such folder/],
   [['verify', ...PAIR, '--subject', 'qemuu'], 2, /unknown subject/],
   [['resolve', '--machine', 'pc-next', '--cpu', 'host'], 2, /model 'host' follows its host.*--host/],
   [['resolve', ...PAIR, '--host', 'recorded:EPYC/4.9'], 2, /no capture 'EPYC\/4\.9'.*EPYC\//],

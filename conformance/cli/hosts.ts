@@ -75,7 +75,7 @@ async function openRecorded(name: string): Promise<Host> {
 }
 
 function checkName(name: string): void {
-  if (name === 'local' || /^(lab|ssh|recorded):/.test(name)) return;
+  if (name === 'local' || /^(lab|ssh|recorded):./.test(name)) return;
   throw new InputError('unknown-host', `unknown host '${name}': local, lab:KERNEL, ssh:USER@HOST or recorded:FILE`, {
     given: name,
   });

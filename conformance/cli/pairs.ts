@@ -1,5 +1,5 @@
 /** From `--machine`, `--cpu`, `--pair` and `--smp` to pairs, with globs over names. */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { Definitions } from '../../corpora/definitions.js';
 import { InputError, unknownName } from '../../corpora/errors.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
@@ -30,7 +30,7 @@ export interface PairRequest {
 
 /** The definitions of `--corpora` folders over the built-in ones. Throws `InputError` for a folder that is not there. */
 export function definitionsOf(corpora: readonly string[] = []): Definitions {
-  const missing = corpora.find((folder) => !existsSync(folder));
+  const missing = corpora.find((folder) => statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true);
   if (missing) throw new InputError('no-such-folder', `--corpora ${missing}: no such folder`, { given: missing });
   return new Definitions(corpora);
 }

@@ -35,6 +35,9 @@ void t.test('multiboot: modules, command line and memory map are where the infor
   t.equal(u32(memory, info) & 0x4d, 0x4d, 'memory, command line, modules, map');
   t.strictSame([u32(memory, info + 4), u32(memory, info + 8)], [639, MEMORY / 1024 - 1024]);
   t.equal(memory.text(u32(memory, info + 16)), 'guest a=b c');
+  const bare = boot(PROBE);
+  const without = load(bare);
+  t.equal(without.text(u32(without, bare.entry.ebx + 16)), 'guest ', 'as QEMU has it');
   t.equal(u32(memory, info + 20), 2);
   const list = u32(memory, info + 24);
   for (const [i, { text, bytes }] of MODULES.entries()) {

@@ -45,7 +45,8 @@ export function planMultiboot(name: string, bytes: Uint8Array, header: number, o
     flags & ADDRESSES_IN_HEADER ? loadsOfHeader(name, bytes, view, header) : loadsOfElf(name, bytes);
   const placement = place(name, loads, modules, memoryBytes);
   const info = new InfoBlock(placement.free + Math.ceil(INFO_BYTES / 8) * 8);
-  const commandLine = info.text(append === '' ? name : `${name} ${append}`);
+  // As QEMU writes it, also where nothing is appended (hw/i386/multiboot.c).
+  const commandLine = info.text(`${name} ${append}`);
   const list = placement.modules.map(({ start, end, text }) => [start, end, info.text(text), 0]);
   const moduleList = info.words(...list.flat());
   const map = memoryMap(memoryBytes, { base: ROM_BASE, bytes: ROM_BYTES });
