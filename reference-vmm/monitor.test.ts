@@ -59,6 +59,8 @@ void t.test('the guest sees the table that was read back, row by row', needsKvm,
 });
 
 const SYSENTER_CS = 0x174;
+/** IA32_MC0_CTL: the monitor holds it. */
+const MC0_CTL = 0x400;
 const writeMsr = (machine: Machine, index: number, value: number): void => {
   machine.sendSerial(encodeWrite({ index, value: BigInt(value) }));
 };
@@ -68,7 +70,8 @@ void t.test('every way to ask for a reset ends in a machine as at power-on', nee
   using machine = created(create(kvm, keptTable(kvm)));
   machine.start();
   const first = nextProbeWords(machine);
-  const msrOf = () => machine.saveState().vcpus[0]!.msrs.find(({ index }) => index === SYSENTER_CS)!.value;
+  const stateOf = () => machine.saveState().vcpus[0]!;
+  const msrOf = () => stateOf().msrs.find(({ index }) => index === SYSENTER_CS)!.value;
   const ways = {
     resetControl: 'reset-control',
     resetKeyboard: 'keyboard',
@@ -79,10 +82,14 @@ void t.test('every way to ask for a reset ends in a machine as at power-on', nee
     writeMsr(machine, SYSENTER_CS, 0x1234);
     nextProbeWords(machine);
     t.equal(msrOf(), 0x1234n);
+    writeMsr(machine, MC0_CTL, 0x1234);
+    nextProbeWords(machine);
+    t.strictSame(stateOf().held, [{ index: MC0_CTL, value: 0x1234n }]);
     command(machine, name);
     t.match(machine.run({ timeoutMs: 1000 }), { kind: 'reset', by });
     machine.reset();
     t.equal(msrOf(), 0n, `${by}: MSRs are reset`);
+    t.strictSame(stateOf().held, [], `${by}: those that the monitor holds too`);
     t.strictSame([...nextProbeWords(machine)], [...first], `${by}: the same dump`);
   }
 });
@@ -249,6 +256,14 @@ void t.test('a doorbell with a bad address is a crash of the guest, not of the m
     cause: 'guest-address',
     message: /^guest-physical 0xff000000 \+ 24 bytes is not in guest memory at 8:10000/,
   });
+});
+
+void t.test('where no memory is, reads give all ones and writes are lost', needsKvm, async (t) => {
+  using kvm = openKvm();
+  // mov %eax, 0xd0000000; mov 0xd0000000, %eax; out %eax, $0xf4
+  const code = [0xa3, 0, 0, 0, 0xd0, 0xa1, 0, 0, 0, 0xd0, 0xe7, 0xf4];
+  using machine = flatMachine(kvm, code);
+  t.strictSame(machine.run({ timeoutMs: 1000 }), { kind: 'exit', code: 0xffff_ffff });
 });
 
 void t.test('a string output reaches the device whole, whatever KVM makes of it', needsKvm, async (t) => {

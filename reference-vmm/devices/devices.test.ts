@@ -39,6 +39,8 @@ void t.test('each reset port asks for a reset, and only by its own value', async
   t.strictSame(out(bus, PORT.resetControl, 0x02), []);
   t.strictSame(read(bus, PORT.resetControl), [0x02]);
   t.strictSame(out(bus, PORT.resetControl, 0x06), [{ kind: 'reset', by: 'reset-control' }]);
+  for (const device of bus.devices) device.reset();
+  t.strictSame(read(bus, PORT.resetControl), [0], 'as at power-on');
   t.strictSame(out(bus, PORT.keyboard, 0xd1), []);
   t.strictSame(out(bus, PORT.keyboard, 0xfe), [{ kind: 'reset', by: 'keyboard' }]);
   t.strictSame(out(bus, 0x92, 0x02), []);
