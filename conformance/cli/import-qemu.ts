@@ -43,17 +43,14 @@ export async function importQemu(options: ImportQemuOptions): Promise<void> {
     onProgress: ({ step, done, total }) => line.update(`${step}: ${done} of ${total}`),
   });
   line.end();
-  const { files, unexplained, needless, withoutCaches, notHeld } = importRelease(definitions, release);
+  const { files, ...found } = importRelease(definitions, release);
   const written = writeChanged(files, [packageFile('corpora'), ...(options.corpora ?? [])], out);
   const report = {
     release: release.name,
     qemu: launcher.version,
     out,
     ...written,
-    unexplained,
-    needless,
-    withoutCaches,
-    notHeld,
+    ...found,
   };
   if (options.json) printJson('import', report);
   else print(importText(report));
@@ -91,7 +88,7 @@ type Report = { release: string; qemu: string; out: string } & ReturnType<typeof
   Omit<ReturnType<typeof importRelease>, 'files'>;
 
 function importText(report: Report): string {
-  const { qemu, out, added, changed, same, unexplained, needless, withoutCaches, notHeld } = report;
+  const { qemu, out, added, changed, same, unexplained, needless, withoutCaches, unknownProperties, notHeld } = report;
   const lines = [
     `QEMU ${qemu}: ${added.length} definitions added, ${changed.length} changed, ${same} as they were`,
     ...added.map((path) => `  new      ${path}`),
@@ -105,6 +102,10 @@ function importText(report: Report): string {
       ),
     ),
     ...needless.map((id) => `needless: '${id}' in machine-types/deviations.json explains something that is not so`),
+    ...unknownProperties.map(
+      (name) =>
+        `not known: property ${name}; where it is a feature, give its bit in features/cpuid.json or msr.json and import again`,
+    ),
     ...notHeld.map(
       ({ type, property, value, held, machines }) =>
         `not held: QEMU says ${type}.${property}=${value} on ${machines.join(', ')}; here it is ${held ?? 'unknown'}`,

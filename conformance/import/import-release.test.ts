@@ -66,7 +66,8 @@ void t.test('a new release with a new machine type and a changed model', async (
   const pairs = { kvm: pairsOf('kvm'), tcg: pairsOf('tcg') };
   const notes = { 'Nehalem-v1': 'with AES' };
   const release = new Release('12.0', { ...dump, machines: [...dump.machines, next], maps, pairs, notes });
-  const { files } = importRelease(few, release);
+  const { files, unknownProperties } = importRelease(few, release);
+  t.same(unknownProperties, []);
   const read = (path: string) => JSON.parse(files.get(path)!) as Record<string, unknown>;
   t.match(read(`machine-types/${newest}.json`), {
     newer: next,
@@ -75,6 +76,12 @@ void t.test('a new release with a new machine type and a changed model', async (
   });
   t.match(read(`machine-types/${next}.json`), { releases: ['12.0'] });
   t.match(read('cpu-models/intel/Nehalem.json'), { properties: { aes: true }, versions: [{ note: 'with AES' }] });
+});
+
+void t.test('a property that nobody here knows is told: no QMP command says where its bit stands', async (t) => {
+  const few = fewDefinitions();
+  const release = new Release('11.1', { ...knownRelease(few, '11.1').dump, default: { 'new-bit': false } });
+  t.same(importRelease(few, release).unknownProperties, ['new-bit']);
 });
 
 void t.test('what a release says of its compat properties is held against its pairs', async (t) => {

@@ -21,6 +21,8 @@ export interface ImportedRelease {
   readonly needless: readonly string[];
   /** Versions that describe caches of their own, which QMP does not tell: `cpu-models/caches.json` lacks them. */
   readonly withoutCaches: readonly string[];
+  /** Properties that nothing here knows: whether they change CPUID, and where, is not told over QMP. */
+  readonly unknownProperties: readonly string[];
   /** Compat properties that the release says it has and that its pairs do not show by these definitions. */
   readonly notHeld: readonly NotHeld[];
 }
@@ -56,6 +58,9 @@ export function importRelease(definitions: Definitions, release: Release): Impor
       )
       .map(({ id }) => id),
     withoutCaches: cachesWanted(derived.models, definitions),
+    unknownProperties: Object.keys(derived.cpuClass.properties).filter(
+      (name) => !(name in definitions.cpuClass.properties),
+    ),
     notHeld: notHeld(release, definitions.changed([...files].map(([path, text]) => [path, parsedFile(text)]))),
   };
 }

@@ -34,18 +34,19 @@ export function refuseContradictions(
 }
 
 function enforceNeeds(properties: PropertyMap, given: ReadonlySet<string>, { withoutNeeds }: Expansion): void {
-  const [lost] = withoutNeeds;
-  if (lost !== undefined) throw withoutNeed(lost);
+  if (withoutNeeds.length > 0) throw withoutNeed(withoutNeeds);
   for (const name of given) {
     const hidden = properties.get(name) === true ? hidingLevel(name, properties) : undefined;
     if (hidden) throw hidden;
   }
 }
 
-function withoutNeed(feature: string): InputError {
-  const need = featureDictionary().dependencies.find(({ features }) => features.includes(feature));
-  const wanted = need ? `: it needs ${need.needs.join(' or ')}` : '';
-  return new InputError('feature-without-need', `enforce: ${feature} cannot be on${wanted}`, { given: feature });
+function withoutNeed(features: readonly string[]): InputError {
+  const each = features.map((feature) => {
+    const need = featureDictionary().dependencies.find((one) => one.features.includes(feature));
+    return `${feature} cannot be on${need ? `: it needs ${need.needs.join(' or ')}` : ''}`;
+  });
+  return new InputError('feature-without-need', `enforce: ${each.join('; ')}`, { given: features[0]! });
 }
 
 /** The error, under `enforce`, where a feature stands in a leaf above the highest one that the guest is told of; else undefined. */

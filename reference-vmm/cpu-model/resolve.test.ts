@@ -111,7 +111,10 @@ void t.test('bad input names what was given and what is near', async (t) => {
   t.match(message('pc-1.0', 'Nehalem,host-phys-bits=on'), /follows the host/);
   t.match(message('pc', 'Nehalem,+mpx,+apxf'), /mpx and apxf exclude each other/);
   t.match(message('pc', 'Nehalem,legacy-cache=off'), /no caches of its own/);
-  t.match(message('pc', 'Nehalem,+npt,enforce'), /enforce: npt cannot be on: it needs svm/);
+  t.equal(
+    message('pc', 'Nehalem,+npt,+vmx-ept,enforce'),
+    'enforce: vmx-ept cannot be on: it needs vmx-secondary-ctls; npt cannot be on: it needs svm',
+  );
   t.equal(message('pc', 'Nehalem,+npt'), 'accepted', 'without enforce it is dropped, as QEMU does');
   t.match(message('pc', '486,level=1,+avx2,enforce'), /level=0x1 hides leaf 0x7, where avx2 stands/);
 });
