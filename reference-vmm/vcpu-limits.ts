@@ -7,18 +7,19 @@ import { type Reason, reason } from '../corpora/verdict.js';
 export const VCPU_CAP = 16;
 const APIC = 1 << 9;
 
-/** Empty where the host can run all vCPUs of an identity. */
+/** Empty where the host can run all vCPUs of an identity, and a monitor that runs up to `cap` of them. */
 export function vcpuLimitReasons(
   { vcpus }: Pick<CpuIdentity, 'vcpus'>,
   { capabilities }: Pick<HostCapabilities, 'capabilities'>,
   step: string,
+  cap = VCPU_CAP,
 ): Reason[] {
   const many = vcpus.length;
   if (many === 1) return [];
   const refuse = (code: string, layer: 'monitor' | 'kernel' | 'guest', why: string): Reason[] => [
     reason({ code, step, layer, message: `${many} vCPUs: ${why}` }),
   ];
-  if (many > VCPU_CAP) return refuse('too-many-vcpus', 'monitor', `this monitor runs at most ${VCPU_CAP}`);
+  if (many > cap) return refuse('too-many-vcpus', 'monitor', `this monitor runs at most ${cap}`);
   const offered = capabilities.KVM_CAP_MAX_VCPUS ?? 0;
   if (many > offered) return refuse('too-many-vcpus', 'kernel', `the kernel runs at most ${offered}`);
   // They are started by its INIT and SIPI (SDM vol. 3A 9.4).

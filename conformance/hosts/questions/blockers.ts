@@ -13,12 +13,14 @@ import type { ResolvedCpu } from '../../../reference-vmm/cpu-model/resolve.js';
 import { cpuidTables } from '../../../reference-vmm/cpu-model/table.js';
 import { takesZero } from '../../../reference-vmm/kvm/kernel-rules.js';
 import { msrLimitReasons } from '../../../reference-vmm/msr-limits.js';
+import { vcpuLimitReasons } from '../../../reference-vmm/vcpu-limits.js';
 
-/** What is not offered, and what the kernel would add or cannot hold back. Empty: the guest runs there as it is. */
+/** What is not offered, and what the kernel would add or cannot hold back, whatever the monitor. Empty: the guest runs there as it is. */
 export const startBlockers = ({ cpu, expansion }: ResolvedCpu, host: HostCapabilities): Reason[] => [
   ...lacksOf(cpu, expansion.withoutNeeds, host).reasons,
   ...additionBlockers(cpu, host),
   ...msrLimitReasons(host, 'predicted'),
+  ...vcpuLimitReasons({ vcpus: cpuidTables(cpu) }, host, 'predicted', Number.POSITIVE_INFINITY),
 ];
 
 function additionBlockers(cpu: ResolvedCpu['cpu'], host: HostCapabilities): Reason[] {

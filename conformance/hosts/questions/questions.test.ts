@@ -137,6 +137,20 @@ void t.test('a released pair that both kernels run goes both ways', async (t) =>
       t.equal(possible, true, cpu);
 });
 
+void t.test('more vCPUs than a kernel runs do not move there, nor any that nothing could start', async (t) => {
+  const few = {
+    ...EPYC_6,
+    host: { ...EPYC_6.host, capabilities: { ...EPYC_6.host.capabilities, KVM_CAP_MAX_VCPUS: 20 } },
+  };
+  const asked = (cpu: string, smp: string) =>
+    canMove([EPYC_5, few], { machine: 'pc-i440fx-1.6', cpu, smp, definitions })[0]!.hops.map(
+      ({ blockers }) => blockers,
+    );
+  t.strictSame(asked('Opteron_G2', '20'), [[], []]);
+  t.match(asked('Opteron_G2', '21'), [[], [{ code: 'too-many-vcpus', layer: 'kernel' }]]);
+  t.match(asked('Opteron_G2,-apic', '2'), [[{ code: 'smp-without-apic' }], [{ code: 'smp-without-apic' }]]);
+});
+
 void t.test('a host that alters CPUID runs nothing as it is but the model without basic leaves', async (t) => {
   for (const { id, host } of hosts.filter(({ host: one }) => altersCpuid(one))) {
     t.strictSame(
