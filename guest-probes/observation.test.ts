@@ -55,6 +55,22 @@ await t.test('a record decodes to what was encoded', async () => {
   );
 });
 
+await t.test('a CPUID place or an MSR that stands twice is refused, whatever it says the second time', async (t) => {
+  const [whole] = fc.sample(record, { seed: 1, numRuns: 1 }) as [ProbeRecord];
+  const row = { leaf: 0x77, subleaf: null, eax: 1, ebx: 2, ecx: 3, edx: 4 };
+  const place = { index: 0x77, value: 1n };
+  const withTwice = (more: Partial<ProbeRecord['observation']>): Uint8Array =>
+    encodeRecord({ ...whole, observation: { ...whole.observation, ...more } });
+  t.throws(() => decodeRecord(withTwice({ cpuid: [row, { ...row, eax: 5 }] })), {
+    ...refused,
+    message: /place stands twice/,
+  });
+  t.throws(() => decodeRecord(withTwice({ msrs: [place, { ...place, value: 2n }] })), {
+    ...refused,
+    message: /MSR stands twice/,
+  });
+});
+
 await t.test('any one byte changed is refused', async () => {
   fc.assert(
     fc.property(record, fc.nat(), fc.integer({ min: 1, max: 255 }), (given, at, change) => {

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import t from 'tap';
 import { CpuidTable } from '../../corpora/cpuid.js';
-import { flatMachine, identityOf, needsKvm, noNames } from '../fixtures.js';
+import { FEATURE_WORDS } from '../cpu-model/offered.js';
+import { flatMachine, identityOf, keptTable, needsKvm, noNames } from '../fixtures.js';
 import { Machine } from '../monitor.js';
 import { hostCapabilities } from './capabilities.js';
 import { openKvm } from './system.js';
@@ -45,6 +46,13 @@ void t.test('host capabilities are complete', needsKvm, async (t) => {
   );
   t.ok(host.msrIndices.includes(0x10), 'the TSC is listed');
   t.ok(host.capabilities.KVM_CAP_SPLIT_IRQCHIP);
+  const kept = keptTable(kvm);
+  for (const [leaf, subleaf, register] of FEATURE_WORDS) {
+    const [taken, shown] = [host.cpuidRemovals ?? new CpuidTable([]), kept].map((of) =>
+      of.value(leaf, subleaf, register),
+    );
+    t.equal(taken! & shown!, 0, `${leaf.toString(16)}.${register}: what is taken away is not shown`);
+  }
 });
 
 const open = (): readonly string[] => [
