@@ -123,6 +123,37 @@ void t.test(
 );
 
 void t.test(
+  'an MSR that one QEMU shows otherwise is named, as is one that a guest finds changed once it has moved',
+  { skip: missing('11.1') },
+  async (t) => {
+    const real = execLine(here[QEMU_RELEASES.indexOf('11.1')]!);
+    const other = 'set -- "$@" -global driver=qemu64-x86_64-cpu,property=ucode-rev,value=0x1234500000000';
+    const named = { msr: '0x0000008b', contract: '0x0000000001000065', guest: '0x0001234500000000' };
+    const run = async (when: string, scenario: string) => {
+      const { name } = standIn(t.testdir(), `case "$*" in ${when}) ${other} ;; esac\n${real}`);
+      return (await verify('--subject', `qemu:${name}`, '--pair', 'pc-q35-6.2/qemu64', '--scenario', scenario)).cells;
+    };
+    t.match(await run('*-cpu*', 'boot'), [{ verdict: 'changed', reasons: [named] }]);
+    t.match(await run('*-incoming*', 'migrate'), [{ verdict: 'dropped', reasons: [named] }]);
+    const head = standIn(t.testdir(), `case "$*" in *-cpu*) ${other} ;; esac\n${real}`).name;
+    const gate = [
+      'gate',
+      '--base',
+      'qemu:11.1',
+      '--head',
+      `qemu:${head}`,
+      '--machine',
+      'pc-q35-6.2',
+      '--cpu',
+      'qemu64',
+    ];
+    const { code, stdout } = await runCli(gate);
+    t.equal(code, 1);
+    t.match(stdout, /MSR 0x0000008b: contract 0x0000000001000065, guest 0x0001234500000000/);
+  },
+);
+
+void t.test(
   'under TCG only the known break is called changed; what is known otherwise is told',
   { skip: missing('10.0') },
   async (t) => {
