@@ -1,6 +1,7 @@
 /** `host baseline`: the greatest CPU that every host of a group runs: a named model and the features that all offer beside it. */
 import type { Definitions } from '../../../corpora/definitions.js';
 import { MachineError } from '../../../corpora/errors.js';
+import { featureDictionary } from '../../../corpora/features.js';
 import { type CpuSpec, formatCpu, parseCpu } from '../../../corpora/pair.js';
 import { runnableModels } from '../../../reference-vmm/cpu-model/best-model.js';
 import { hidingLevel } from '../../../reference-vmm/cpu-model/contradictions.js';
@@ -57,10 +58,22 @@ function settle(
   for (let left = features; ; ) {
     const spec: CpuSpec = { model, options: left.map((name) => ({ kind: 'plus', name })) };
     const refused = refusedOf(spec);
-    if (!left.some((name) => refused.has(name))) return spec;
-    left = left.filter((name) => !refused.has(name));
+    if (refused.size === 0 || left.length === 0) return spec;
+    const without = (names: ReadonlySet<string>): string[] => left.filter((name) => !names.has(name));
+    const kept = without(refused);
+    // One that the model has, and that another brought to light: Opteron_G5's nrip-save comes with svm.
+    const fewer = kept.length < left.length ? kept : without(needsOf(refused));
+    left = fewer.length < left.length ? fewer : [];
   }
 }
+
+/** What features need to be there. */
+const needsOf = (features: ReadonlySet<string>): ReadonlySet<string> =>
+  new Set(
+    featureDictionary()
+      .dependencies.filter((one) => one.features.some((name) => features.has(name)))
+      .flatMap(({ needs }) => needs),
+  );
 
 /** True where `cpu` runs unfiltered on every host, also with `enforce`: what `baseline` promises. */
 export function runsEverywhere(

@@ -80,6 +80,17 @@ void t.test(
   },
 );
 
+void t.test('what a feature brings to light in the model counts too', async (t) => {
+  const rich = named('rich/6.12.117+deb13');
+  for (const machine of ['pc-q35-4.1', 'pc-next']) {
+    const made = baseline([rich], machine, definitions);
+    t.equal(made.model, 'Opteron_G5-v1');
+    t.notOk(made.features.includes('svm'), 'with it the model has nrip-save, which this host lacks');
+    t.ok(made.features.includes('avx2'));
+    t.ok(runsEverywhere([rich], made, definitions), machine);
+  }
+});
+
 void t.test('best comes first: own vendor, then others, then no real CPU; within these by features', async (t) => {
   const machine = 'pc-i440fx-2.2';
   const ranked = runnableModels(realModels(machine), (cpu) => resolveCpu({ machine, cpu, definitions }), [EPYC_6.host]);
