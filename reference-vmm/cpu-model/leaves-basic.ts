@@ -53,8 +53,9 @@ export function leaf1(cpu: ExpandedCpu, apicId: number): Registers {
 
 /** Intel tells the ids set aside for the package's threads; AMD the threads themselves (SDM and APM, CPUID 1.EBX). */
 function addressable(cpu: ExpandedCpu, threads: number): number {
-  const ids = cpu.isIntel || cpu.isZhaoxin;
-  if (!ids || cpu.behaviours.has('thread-count-in-leaf-1')) return Math.min(threads, 0xff);
+  // More than the field holds ran over into the APIC id.
+  if (cpu.behaviours.has('thread-count-in-leaf-1')) return threads;
+  if (!cpu.isIntel && !cpu.isZhaoxin) return Math.min(threads, 0xff);
   return Math.min(1 << packageOffset(cpu.smp), 0xff);
 }
 

@@ -8,6 +8,7 @@ import { resolve } from './resolve.js';
 /** `release pair | -smp | vCPU | leaf subleaf eax ebx ecx edx`; all with `x-force-features=on`. */
 const ROWS = `
 7.2 pc-q35-7.2/Cooperlake | 6,sockets=1,cores=2,threads=3 | 0 | 00000004 00000002 04008143 03c0003f 00000fff 00000001
+7.2 pc-q35-7.2/Haswell | 1,maxcpus=288,sockets=1,cores=144,threads=2 | 0 | 00000001 - 000306c4 01200800 f7fa3203 178bfbff
 7.2 pc-q35-7.2/Haswell | 4,sockets=1,dies=1,clusters=1,cores=2,threads=2 | 0 | 00000004 00000002 04004143 03c0003f 00000fff 00000001
 11.1 pc-q35-11.1/EPYC,x-force-cpuid-0x1f=on | 1 | 0 | 00000000 - 0000000d 68747541 444d4163 69746e65
 11.1 pc-q35-11.1/Haswell,x-force-cpuid-0x1f=on | 1 | 0 | 00000000 - 0000001f 756e6547 6c65746e 49656e69
