@@ -100,6 +100,8 @@ void t.test(
     const text = await runCli(['probe', ...PAIR_OPTIONS]);
     t.match(text.stdout, /pc-i440fx-2\.3\/Nehalem on local: refused/);
     t.match(text.stdout, /CPUID .*\(?[a-z0-9-]+\)?: contract [01]/);
+    const run = await runCli(['vmm', 'run', ...PAIR_OPTIONS, '--kernel', probeImagePath('cpu-state')]);
+    t.match(run, { code: 3, stdout: '', stderr: /^guest-abi: refused to run pc-i440fx-2\.3\/Nehalem:\n +CPUID / });
   },
 );
 

@@ -62,7 +62,7 @@ const SHUTDOWN = 0;
 /** Seconds; a machine with a control socket has no such end. */
 const TIMEOUT = 60;
 
-/** Runs the guest to its end. Exit code: the guest's debug-exit code 0, or the owner's `quit`, gives 0, anything else 1. */
+/** Runs the guest to its end. Exit code: the guest's debug-exit code 0, or the owner's `quit`, gives 0, a CPU that this host does not give 3, anything else 1. */
 export async function vmmRun(options: VmmRunOptions): Promise<ExitCode> {
   const socket = options.qmp === undefined ? null : socketOf(options.qmp);
   const boot = bootOf(options);
@@ -206,7 +206,7 @@ async function refused(
         .map((line) => `    ${line}`)
         .join('\n')}`,
     );
-  return EXIT.broken;
+  return EXIT.cannot;
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
