@@ -55,7 +55,8 @@ export async function* pairEvidence(
 
 const VOLATILITY = loadVolatility();
 
-function differencesOf(end: BootEnd, vcpus: ReturnType<typeof resolve>['vcpus']): Reason[] {
+/** Of every vCPU that the pair has. */
+export function differencesOf(end: BootEnd, vcpus: ReturnType<typeof resolve>['vcpus']): Reason[] {
   if (end.kind !== 'observed')
     return [reason({ code: end.code, step: 'boot', layer: 'monitor', message: end.message })];
   const context = { volatility: VOLATILITY, nameOf: featureName, step: 'boot', answerer: 'tcg' } as const;
