@@ -6,13 +6,14 @@ import { featureName } from '../../corpora/features.js';
 import type { HostCapabilities } from '../../corpora/host-capabilities.js';
 import type { CpuIdentity, VcpuIdentity } from '../../corpora/identity.js';
 import { KeptOf } from '../../corpora/kept.js';
+import { parsePair } from '../../corpora/pair.js';
 import { type Reason, reason, type Verdict } from '../../corpora/verdict.js';
 import { sweepCpuid } from '../../guest-probes/sweep.js';
 import { withAdditions, withoutBits } from '../../reference-vmm/cpu-model/additions.js';
 import { alterations, shortfallReasons } from '../../reference-vmm/cpu-model/differences.js';
 import { isOpen } from '../../reference-vmm/cpu-model/msrs.js';
 import { shortfalls } from '../../reference-vmm/cpu-model/offered.js';
-import { releaseHasModel } from '../../reference-vmm/cpu-model/resolve.js';
+import { releaseHasModel, resolve } from '../../reference-vmm/cpu-model/resolve.js';
 import { msrLimitReasons } from '../../reference-vmm/msr-limits.js';
 import { vcpuLimitReasons } from '../../reference-vmm/vcpu-limits.js';
 import type { Host } from '../hosts/host.js';
@@ -78,12 +79,29 @@ function onPlace(host: Host, cell: Predicted, options: PredictOptions): OnPlace 
         ...msrLimitReasons(capabilities, 'predicted'),
         ...(isOpen(identity) && host !== first ? msrBlockers(first!.capabilities, capabilities) : []),
       ];
-  const lacking = [...each.flatMap(({ missing }) => missing), ...limits];
+  const missing = each.flatMap((one) => one.missing);
+  const lacking = [
+    ...(subject ? missing.filter(isAskedOf(subject, identity, capabilities, options.definitions)) : missing),
+    ...limits,
+  ];
   if (lacking.length > 0) return refused(lacking);
   if (scenario === 'live-snapshot' && host === first && subject?.emulator === '5.2')
     return refused([NO_BACKGROUND_SNAPSHOT]);
   const added = each.flatMap((one) => one.added);
   return options.allowAltered ? { refusals: [], added } : refused(added);
+}
+
+/** What the SMP shape adds, not the model: QEMU 5.2 and 7.2 add it when the host has been asked for all else, and KVM takes it. */
+function isAskedOf(
+  { emulator }: SubjectOnHost,
+  { pair }: CpuIdentity,
+  host: HostCapabilities,
+  definitions = builtInDefinitions(),
+): (reason: Reason) => boolean {
+  const late = definitions.deviations.find(({ id }) => id === 'smp-bits-after-levels');
+  if (!late?.releases.includes(emulator)) return () => true;
+  const { features } = resolve({ ...parsePair(pair), definitions, host });
+  return ({ feature }) => (feature !== 'ht' && feature !== 'cmp-legacy') || features.includes(feature);
 }
 
 /** False for a release that is known not to have the machine type. */

@@ -9,7 +9,7 @@ const DUMPS = packageFile('../shared/ground-truth/host-captures');
 
 /** Options of a test that needs the dumps. */
 export const needsDumps: { readonly skip: string | false } = {
-  skip: existsSync(DUMPS) ? false : 'the dumps are not beside this checkout',
+  skip: existsSync(DUMPS) ? false : 'no ground truth beside this checkout',
 };
 
 /** Paths of the dumps; none where they are not at hand. */

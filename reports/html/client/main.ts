@@ -41,13 +41,15 @@ function overview(model: Model): void {
     const pairs = new Set(shown.map((i) => pairOf(model, model.cells[i]!))).size;
     count.textContent = `${shown.length.toLocaleString('en')} of ${model.cells.length.toLocaleString('en')} cells, ${pairs.toLocaleString('en')} pairs: ${describe(shown.map((i) => model.statuses[i]!)) || 'nothing matches'}`;
     told.textContent = 'Point at a square, or walk with the arrow keys; Enter opens it.';
+    // The search draws a moment after its last key: the keyboard may have gone on by then.
+    const hasFocus = where.contains(document.activeElement);
     where.replaceChildren(
       slices(model, matching, filters.slice, (slice) => {
         filters.slice = slice;
         draw();
-        where.querySelector<HTMLElement>('[aria-pressed="true"]')?.focus({ preventScroll: true });
       }),
     );
+    if (hasFocus) where.querySelector<HTMLElement>('[aria-pressed="true"]')?.focus({ preventScroll: true });
     map.replaceChildren(
       matrix(model, shown, (text) => {
         told.textContent = text;
