@@ -86,7 +86,7 @@ void t.test(
 );
 
 void t.test(
-  'vCPUs without EFER start whole: Linux 5.10 left out instructions of every seventh such cell',
+  'vCPUs without EFER start whole: Linux 5.10 left out instructions of every fifth such cell',
   needsLab,
   async (t) => {
     const smp = '8c4t2';
