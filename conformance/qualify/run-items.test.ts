@@ -4,13 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { CONTRACT_SHAPES } from '../../corpora/contracts.js';
 import { Definitions } from '../../corpora/definitions.js';
-import type { GuestAbiError } from '../../corpora/errors.js';
 import { packageFile } from '../../corpora/package-root.js';
 import type { CellResult } from '../../corpora/verdict.js';
 import { globMatcher } from '../cli/options.js';
 import { runCli } from '../cli/run-cli.js';
-import type { LabHost } from '../hosts/lab/lab-host.js';
-import { openLabHosts } from '../hosts/lab/pool.js';
+import { cachedHost } from '../hosts/lab/fixtures.js';
 import type { Cell } from '../run/cell.js';
 import { type RunOptions, runCells } from '../run/runner.js';
 import { type QualifyRequest, qualify } from './qualify.js';
@@ -26,15 +24,7 @@ const MACHINE = 'pc-acme-1.0';
 const UNRUNNABLE = 'Broadwell';
 const STRICT: RunOptions = { allowAltered: false, forceFeatures: false, jobs: 1 };
 
-let host: LabHost | undefined;
-let why = '';
-try {
-  [host] = await openLabHosts(['5.10/EPYC']);
-} catch (error) {
-  const { code, message } = error as GuestAbiError;
-  if (code !== 'lab-empty' && code !== 'unknown-lab-kernel') throw error;
-  why = message;
-}
+const { host, why } = await cachedHost('5.10/EPYC');
 t.teardown(() => host?.[Symbol.asyncDispose]());
 
 const abi = join(t.testdir(), 'abi');

@@ -1,4 +1,5 @@
 /** What tests of lab hosts share: a host as the cache can give it, and hosts that break under a cell. */
+import type { GuestAbiError } from '../../../corpora/errors.js';
 import { cachedTree } from '../../packages/package-tree.js';
 import { cachedQemu } from '../../packages/qemu-trees.js';
 import type { AgentSession, Host } from '../host.js';
@@ -8,6 +9,7 @@ import { labKernels } from './kernels.js';
 import { labCpu } from './lab-cpus.js';
 import type { LabHost } from './lab-host.js';
 import type { LabMachineSpec } from './lab-machine.js';
+import { openLabHosts } from './pool.js';
 
 /** The first kernel of the cache on the plainest CPU; null where the cache lacks a part. */
 export async function cachedSpec(): Promise<LabMachineSpec | null> {
@@ -21,6 +23,18 @@ export async function cachedSpec(): Promise<LabMachineSpec | null> {
     images: await ensureHostImages(),
     cpu: labCpu('EPYC'),
   };
+}
+
+/** The lab host of that name; its `why`: what the cache lacks for it. */
+export async function cachedHost(name: string): Promise<{ readonly host?: LabHost; readonly why: string }> {
+  try {
+    const [host] = await openLabHosts([name]);
+    return { host: host!, why: '' };
+  } catch (error) {
+    const { code, message } = error as GuestAbiError;
+    if (code !== 'lab-empty' && code !== 'unknown-lab-kernel') throw error;
+    return { why: message };
+  }
 }
 
 /** The host, which `breakIt` breaks as soon as a guest has booted on it. */

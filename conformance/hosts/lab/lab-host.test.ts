@@ -5,15 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
-import type { GuestAbiError } from '../../../corpora/errors.js';
 import { parseSmp } from '../../../corpora/smp.js';
 import { resolve } from '../../../reference-vmm/cpu-model/resolve.js';
 import { runCell } from '../../run/runner.js';
 import { AgentGone, AgentSilent } from '../agent/client.js';
 import { bridgeSockets } from '../bridge.js';
-import { brokenAfterBoot } from './fixtures.js';
-import type { LabHost } from './lab-host.js';
-import { openLabHosts } from './pool.js';
+import { brokenAfterBoot, cachedHost } from './fixtures.js';
 
 // Emulated hosts on a busy machine.
 t.setTimeout(600_000);
@@ -25,15 +22,7 @@ const folders = (): string[] => readdirSync(process.env.TMPDIR!);
 
 const OPTIONS = { allowAltered: false, forceFeatures: false, jobs: 1 } as const;
 
-let host: LabHost | undefined;
-let why = '';
-try {
-  [host] = await openLabHosts(['5.10/EPYC']);
-} catch (error) {
-  const { code, message } = error as GuestAbiError;
-  if (code !== 'lab-empty' && code !== 'unknown-lab-kernel') throw error;
-  why = message;
-}
+const { host, why } = await cachedHost('5.10/EPYC');
 const needsLab = host ? { timeout: 240_000 } : { skip: why };
 
 void t.test('a real KVM of a Debian kernel that keeps the CPUID table it is given', needsLab, async (t) => {
