@@ -1,24 +1,13 @@
 /** Definitions: CPU models and machine types in QEMU's terms, read from their files only when asked for. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type PropertyValue, parseDefinition } from './definition-text.js';
 import { unknownName } from './errors.js';
 import { featureDictionary } from './features.js';
-import { hex32 } from './hex.js';
 import { packageFile } from './package-root.js';
 import { badFile, checkCorporaFile } from './schema/corpora-files.js';
 
-/** A QEMU property's value. Null only for properties that have no value until given (`hv-vendor-id`). */
-export type PropertyValue = boolean | number | string | null;
-
-/** Large numbers stand in files as hex strings: `"min-xlevel": "0x8000000a"`. */
-export const propertyFromFile = (value: PropertyValue): PropertyValue =>
-  typeof value === 'string' && /^0x[0-9a-f]{8}$/.test(value) ? Number(value) : value;
-
-const fromFile = (_key: string, value: PropertyValue): PropertyValue => propertyFromFile(value);
-
-/** The opposite of `propertyFromFile`. */
-export const propertyToFile = (value: PropertyValue): PropertyValue =>
-  typeof value === 'number' && value >= 0x10000 && value <= 0xffffffff ? hex32(value) : value;
+export type { PropertyValue } from './definition-text.js';
 
 export type Properties = Readonly<Record<string, PropertyValue>>;
 
@@ -317,11 +306,11 @@ export class Definitions {
   #parsed<T>(folder: string, path: string): T {
     const file = join(folder, path);
     if (folder !== this.#ground) return this.#checked(path, file) as T;
-    return parsedText(readFileSync(file, 'utf8'), reviverOf(path), file) as T;
+    return parseDefinition(readFileSync(file, 'utf8'), path, file) as T;
   }
 
   #checked(path: string, file: string): unknown {
-    const value = parsedText(readFileSync(file, 'utf8'), reviverOf(path), file) as object;
+    const value = parseDefinition(readFileSync(file, 'utf8'), path, file) as object;
     checkCorporaFile(path, value, file);
     const unknown = propertiesIn(value).find((name) => !this.#isProperty(name));
     if (unknown !== undefined) throw badFile(file, `QEMU has no CPU property '${unknown}'`);
@@ -346,18 +335,6 @@ function propertiesIn(value: object): string[] {
     ...compat.map(({ property }) => property),
     ...[properties, ...versions.map((version) => version.properties)].flatMap((one) => Object.keys(one)),
   ];
-}
-
-/** Contracts hold hex strings, and no numbers. */
-const reviverOf = (path: string): typeof fromFile | undefined =>
-  /^(msr-)?contracts\//.test(path) ? undefined : fromFile;
-
-function parsedText(text: string, reviver: typeof fromFile | undefined, file: string): unknown {
-  try {
-    return JSON.parse(text, reviver);
-  } catch (error) {
-    throw badFile(file, (error as Error).message);
-  }
 }
 
 let builtIn: Definitions | undefined;

@@ -35,7 +35,8 @@ export function crashOf(exit: VcpuExit, vcpu: Vcpu, memory: GuestMemory): Crash 
     const what = `KVM_EXIT_INTERNAL_ERROR, suberror ${exit.suberror} (${why})`;
     return crash('internal-error', what, vcpu, memory, exit.suberror === 1 ? reportedInstruction(exit.data) : null);
   }
-  if (exit.reason === 'shutdown') return crash('triple-fault', 'KVM_EXIT_SHUTDOWN (triple fault)', vcpu, memory);
+  if (exit.reason === 'shutdown')
+    return crash('triple-fault', `KVM_EXIT_SHUTDOWN (${tripleFault(vcpu)})`, vcpu, memory);
   if (exit.reason === 'fail-entry')
     return crash(
       'fail-entry',
@@ -47,6 +48,12 @@ export function crashOf(exit: VcpuExit, vcpu: Vcpu, memory: GuestMemory): Crash 
   if (exit.reason === 'system-event') return crash('unknown-exit', `system event ${exit.type}`, vcpu, memory);
   return crash('unknown-exit', `unexpected exit '${exit.reason}'`, vcpu, memory);
 }
+
+const RESET_VECTOR = 0xfff0n;
+
+/** kvm_amd resets the vCPU before it tells (Linux arch/x86/kvm/svm/svm.c, shutdown_interception): its registers are not the guest's. */
+const tripleFault = (vcpu: Vcpu): string =>
+  vcpu.getRegs().rip === RESET_VECTOR ? 'triple fault; KVM reset the vCPU, where it was is lost' : 'triple fault';
 
 /** A crash whose cause is known to the caller; `what` begins its message. */
 export function crash(

@@ -70,7 +70,7 @@ export function limitMsrs(vm: Vm, vcpus: readonly Vcpu[], policy: MsrPolicy, fil
   vm.setMsrFilter(filter);
   for (const vcpu of vcpus) {
     vcpu.enableCap('KVM_CAP_ENFORCE_PV_FEATURE_CPUID', 1n);
-    if (!policy.lets(IA32_EFER)) vcpu.dropStrayReads();
+    if (!policy.isReadable(IA32_EFER)) vcpu.dropStrayReads();
   }
 }
 

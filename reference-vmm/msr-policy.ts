@@ -112,7 +112,7 @@ export class MsrPolicy {
   }
 
   /** True where the filter lets the guest read it. */
-  lets(index: number): boolean {
+  isReadable(index: number): boolean {
     return this.#rules.readable.includes(index);
   }
 

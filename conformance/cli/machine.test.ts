@@ -79,10 +79,7 @@ void t.test('probe --read-msrs is a table of pairs, each held to its identity', 
   const end = await runCli(['probe', '--pair', 'pc-1.2/Nehalem', '--pair', 'pc-1.2/host', '--read-msrs', 'cheap']);
   t.equal(end.code, 0);
   t.match(end.stdout, /^pc-1\.2\/Nehalem +107 \d{3} [0-9a-f]{8}$/m);
-  t.match(
-    end.stdout,
-    'pc-1.2/host follows its host: held to nothing\n1 of 1 pairs read the same on every host, 0 MSRs',
-  );
+  t.match(end.stdout, 'pc-1.2/host follows its host: held to nothing\n1 pairs, 0 MSRs otherwise than their identity');
 });
 
 void t.test(

@@ -75,7 +75,7 @@ function tableText(rows: readonly Row[], hosts: readonly string[], verbose: bool
     ...findings,
     ...(verbose ? rows.flatMap(valueLines) : []),
     ...rows.filter(({ open }) => open).map(({ pair }) => `${pair} follows its host: held to nothing`),
-    `${alike.length} of ${held.length} pairs read the same on every host, ${findings.length} MSRs otherwise than their identity`,
+    `${hosts.length > 1 ? `${alike.length} of ${held.length} pairs read the same on every host` : `${held.length} pairs`}, ${findings.length} MSRs otherwise than their identity`,
   ];
 }
 

@@ -1,6 +1,7 @@
 /** Which edits made a pair another CPU: properties that differ before expansion, else files that do. */
 import { readFileSync } from 'node:fs';
-import { type Definitions, type PropertyValue, propertyToFile } from '../../corpora/definitions.js';
+import { propertyToFile } from '../../corpora/definition-text.js';
+import type { Definitions, PropertyValue } from '../../corpora/definitions.js';
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { chooseModel } from '../../reference-vmm/cpu-model/model.js';
 import type { PairChange } from './compare-definitions.js';

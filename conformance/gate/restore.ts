@@ -1,13 +1,13 @@
 /** Definition files as the base had them, with what the edit may add: for changes that no compat property takes back. */
 import { canonical } from '../../corpora/canonical.js';
-import {
-  type CompatProperty,
-  type CpuClassDefinition,
-  type CpuModelDefinition,
-  type Definitions,
-  type MachineTypeDefinition,
-  type Properties,
-  propertyToFile,
+import { propertyToFile } from '../../corpora/definition-text.js';
+import type {
+  CompatProperty,
+  CpuClassDefinition,
+  CpuModelDefinition,
+  Definitions,
+  MachineTypeDefinition,
+  Properties,
 } from '../../corpora/definitions.js';
 import { canonicalMachine, canonicalModel } from '../import/files.js';
 

@@ -1,11 +1,11 @@
 /** Definitions as files: what stands in each, in canonical form. */
 import { canonical } from '../../corpora/canonical.js';
-import {
-  type CompatProperty,
-  type CpuModelDefinition,
-  type MachineTypeDefinition,
-  type Properties,
-  propertyToFile,
+import { propertyToFile } from '../../corpora/definition-text.js';
+import type {
+  CompatProperty,
+  CpuModelDefinition,
+  MachineTypeDefinition,
+  Properties,
 } from '../../corpora/definitions.js';
 import { type DerivedDefinitions, modelFile } from './derive.js';
 

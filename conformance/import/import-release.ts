@@ -1,10 +1,6 @@
 /** `import qemu`, its pure part: what one release says, worked into the definitions that are there. */
-import {
-  type CompatProperty,
-  type Definitions,
-  type PropertyValue,
-  propertyFromFile,
-} from '../../corpora/definitions.js';
+import { propertyFromFile } from '../../corpora/definition-text.js';
+import type { CompatProperty, Definitions, PropertyValue } from '../../corpora/definitions.js';
 import { deriveDefinitions } from './derive.js';
 import type { Deviation } from './derive-machines.js';
 import { definitionFiles } from './files.js';

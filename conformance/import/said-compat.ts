@@ -1,5 +1,6 @@
 /** What a QEMU itself says of its machine types' compat properties, against what definitions make of its pairs: nothing of it may be lost. */
-import { type Definitions, type PropertyValue, propertyFromFile } from '../../corpora/definitions.js';
+import { propertyFromFile } from '../../corpora/definition-text.js';
+import type { Definitions, PropertyValue } from '../../corpora/definitions.js';
 import { featureDictionary } from '../../corpora/features.js';
 import { chooseMachine } from '../../reference-vmm/cpu-model/machine.js';
 import { modelNames } from '../../reference-vmm/cpu-model/model.js';

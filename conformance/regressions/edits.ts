@@ -1,11 +1,12 @@
 /** Definitions with the edits of a mutant: what a commit that breaks machine types changes in their files. */
-import type {
-  CpuModelDefinition,
-  MachineTypeDefinition,
-  Properties,
-  PropertyValue,
+import { propertyFromFile } from '../../corpora/definition-text.js';
+import {
+  type CpuModelDefinition,
+  Definitions,
+  type MachineTypeDefinition,
+  type Properties,
+  type PropertyValue,
 } from '../../corpora/definitions.js';
-import { Definitions, propertyFromFile } from '../../corpora/definitions.js';
 import type { Mutant } from '../../corpora/regressions.js';
 
 type Edit = Extract<Mutant, { kind: 'definition' }>['edits'][number];
